@@ -166,7 +166,9 @@ def make_venv(log: Path) -> None:
         package = f"python3.{sys.version_info[1]}-venv"
         command = f"apt-get update && apt-get install -y {package}"
         if not (Path("/etc/debian_version").exists() and os.geteuid() == 0):
-            raise Missing(f"`{sys.executable} -m venv` failed. Run:\n  sudo sh -c '{command}'\nthen the same again.") from None
+            raise Missing(
+                f"`{sys.executable} -m venv` failed. Run:\n  sudo sh -c '{command}'\nthen the same again."
+            ) from None
         say(f"installing the Debian package {package}")
         run(["sh", "-c", command], log, "apt-get install", {**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
         run([sys.executable, "-m", "venv", "--clear", str(VENV)], log, "python -m venv")

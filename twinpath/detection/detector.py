@@ -165,9 +165,7 @@ def _conditional(rule: Rule, change: Change, condition: Condition) -> Alert:
     return _alert(rule, change, condition, NO_ALERT, {})
 
 
-def _alert(
-    rule: Rule, change: Change, status: Status | Condition, verdict: Verdict, features: dict[str, int]
-) -> Alert:
+def _alert(rule: Rule, change: Change, status: Status | Condition, verdict: Verdict, features: dict[str, int]) -> Alert:
     return Alert(
         rule=rule.name,
         rule_version=rule.version,

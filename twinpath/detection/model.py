@@ -12,9 +12,7 @@ Op = Literal["c", "u", "d", "r"]
 
 Status = Literal["RAISED", "REVISED", "RETRACTED"]
 Condition = Literal["REVISE_IF_STANDING", "RETRACT_IF_STANDING"]
-OutcomeKind = Literal[
-    "judged", "taught", "corrected", "forgotten", "duplicate", "too_old", "conflict"
-]
+OutcomeKind = Literal["judged", "taught", "corrected", "forgotten", "duplicate", "too_old", "conflict"]
 
 
 class Position(NamedTuple):

@@ -50,10 +50,7 @@ def verdict(parameters: Parameters, judged_on: Judged, transaction: Transaction)
         return Verdict(False, 0, "")
     score = amount * payments * 10 // total if total > 0 else 0
     usual = money((2 * total + payments) // (2 * payments))
-    if total > 0:
-        times = f"{score // 10}.{score % 10} times"
-    else:
-        times = "far above"
+    times = f"{score // 10}.{score % 10} times" if total > 0 else "far above"
     reason = f"{money(amount)} is {times} this user's usual {usual} ({payments} payments)"
     return Verdict(True, score, reason)
 

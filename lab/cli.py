@@ -1,0 +1,206 @@
+"""The `twinpath` command. Data goes to stdout, messages to stderr; the exit status is that of the error.
+
+0 done, 1 a correctness goal was missed, 2 usage, 3 the machine lacks something, 4 a component failed,
+130 interrupted.
+"""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from lab.console import Progress
+from twinpath.errors import TwinpathError
+
+EXAMPLES = """
+Examples:
+
+  twinpath demo                      the whole line under load, proved equal to the oracle
+  twinpath up                        PostgreSQL, Kafka, Connect, connector and both agents
+  twinpath load --rate 200 --duration 30
+  twinpath alerts --follow           alerts as they are stored
+  twinpath changes --from-beginning  each INSERT, UPDATE and DELETE as it leaves the log
+  twinpath doctor                    the first broken hop, and its mend
+  twinpath down                      stop everything; `up` goes on where it stood
+"""
+app = typer.Typer(
+    name="twinpath",
+    help="One PostgreSQL table, three ways to a fraud alert, compared by measurement.",
+    epilog=EXAMPLES.replace("\n", "\n\n"),
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress on stderr.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Rate = Annotated[int | None, typer.Option(help="Rows per second (RATE, default 500).")]
+Duration = Annotated[float | None, typer.Option(help="Length of the load in seconds (DURATION, default 60).")]
+Seed = Annotated[int | None, typer.Option(help="Seed of the workload (SEED, default 7).")]
+Profile = Annotated[str | None, typer.Option(help="labelled or uniform (PROFILE, default labelled).")]
+
+
+@app.command()
+def up(quiet: Quiet = False) -> None:
+    """Start PostgreSQL, Kafka, Connect, the connector and both agents; safe to run again."""
+    from lab.stack.stack import standard_stack
+
+    progress = Progress(quiet=quiet)
+    stack = standard_stack(progress)
+    stack.start_services()
+    stack.start_pipeline()
+    progress.say("up. Next: twinpath load, twinpath alerts --follow, twinpath status; twinpath env has the DSNs")
+
+
+@app.command()
+def down(
+    purge: Annotated[bool, typer.Option("--purge", help="Also remove data, topics, state and passwords.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Stop everything that `up` started. Everything is kept, unless --purge removes it."""
+    from lab.stack.stack import standard_stack
+
+    progress = Progress(quiet=quiet)
+    stack = standard_stack(progress)
+    if not stack.stop():
+        progress.say("nothing was running")
+    if purge:
+        stack.home.remove()
+        progress.say(f"removed {stack.home.path}: data, slot, topics, offsets, checkpoints, passwords, logs")
+
+
+@app.command()
+def status(json: Json = False) -> None:
+    """Every hop with a verdict: services, wal_level, slot, connector, topic, agents."""
+    from lab import hops
+    from lab.stack.stack import standard_stack
+
+    found = hops.walk(standard_stack(Progress(quiet=True)))
+    hops.show(found, as_json=json)
+    raise typer.Exit(0 if all(hop.ok for hop in found) else 4)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Walk the hops in order and name the first broken one, with its mend."""
+    from lab import hops
+    from lab.stack.stack import standard_stack
+
+    broken = hops.first_broken(hops.walk(standard_stack(Progress(quiet=True)), stop_at_first=True))
+    hops.show_diagnosis(broken, as_json=json)
+    raise typer.Exit(0 if broken is None else 4)
+
+
+@app.command()
+def env(
+    export: Annotated[bool, typer.Option("--export", help="Lines for a shell, passwords included.")] = False,
+) -> None:
+    """Where the passwords and DSNs are; with --export: eval "$(twinpath env --export)"."""
+    from lab import environment
+    from lab.stack.stack import standard_stack
+
+    environment.show(standard_stack(Progress(quiet=True)), export=export)
+
+
+@app.command()
+def alerts(
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with new ones until Ctrl-C.")] = False,
+    user: Annotated[int | None, typer.Option(help="Only this user_id.")] = None,
+    json: Json = False,
+) -> None:
+    """Show the alert log: every alert, newest last."""
+    from lab import watch_alerts
+    from lab.stack.stack import standard_stack
+
+    watch_alerts.show(standard_stack(Progress(quiet=True)), follow=follow, user=user, as_json=json)
+
+
+@app.command()
+def changes(
+    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="From the start of the topic.")] = False,
+    user: Annotated[int | None, typer.Option(help="Only this user_id.")] = None,
+    json: Json = False,
+) -> None:
+    """Print each INSERT, UPDATE and DELETE as it leaves the log: before, after, position, age."""
+    from lab import watch_changes
+    from lab.stack.stack import standard_stack
+
+    settings = standard_stack(Progress(quiet=True)).settings
+    watch_changes.show(settings, from_beginning=from_beginning, user=user, as_json=json)
+
+
+@app.command()
+def load(
+    rate: Rate = None,
+    duration: Duration = None,
+    seed: Seed = None,
+    profile: Profile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write a seeded workload into mydb.transactions at a set rate; prints the run's folder."""
+    from lab.load import load_into
+    from lab.stack.stack import standard_stack
+
+    progress = Progress(quiet=quiet)
+    stack = standard_stack(progress, rate=rate, duration=duration, seed=seed, profile=profile)
+    sys.stdout.write(f"{load_into(stack, progress)}\n")
+
+
+@app.command()
+def demo(
+    rate: Rate = None,
+    duration: Duration = None,
+    seed: Seed = None,
+    profile: Profile = None,
+    kills: Annotated[bool, typer.Option(help="Kill an agent and Connect in mid-load.")] = True,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave what the run made on the running stack.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Load, kill, fence, compare with the oracle; the last line is the path of the summary."""
+    from lab.demo import demo as run_demo
+
+    options = {"rate": rate, "duration": duration, "seed": seed, "profile": profile}
+    path, passed = run_demo(Progress(quiet=quiet), kills=kills, keep=keep, **options)
+    sys.stdout.write(f"{path}\n")
+    raise typer.Exit(0 if passed else 1)
+
+
+def run(command: Callable[[], Any]) -> int:
+    """Run a command and map what goes wrong to an exit status and one message."""
+    try:
+        command()
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else 0
+    except TwinpathError as error:
+        sys.stderr.write(f"twinpath: {error}\n")
+        if os.environ.get("TWINPATH_VERBOSE"):
+            raise
+        return error.exit_status
+    except KeyboardInterrupt:
+        sys.stderr.write("twinpath: interrupted\n")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def main() -> None:
+    """Entry point of the `twinpath` command."""
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it logs every refused connection while we wait
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, _interrupt)
+    sys.exit(run(app))
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

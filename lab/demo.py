@@ -1,0 +1,214 @@
+"""The demo: the whole line under load, with two processes killed, and proof that nothing was lost.
+
+Own database, topic, slot, groups and alert store, named by the run; removed at the end. The alerts of
+each agent are compared with `replay` of the topic and with `replay` of the operation log in the order
+of PostgreSQL's COMMIT records.
+"""
+
+import signal
+import threading
+import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import psycopg2
+
+from lab.console import Progress
+from lab.load import Load, LoadResult, said, workload_of
+from lab.measure import fence, reference, witness
+from lab.measure.verdict import Evidence, RuleEvidence, gather
+from lab.operations import read_operations
+from lab.report.summary import write_summary
+from lab.runs import new_run
+from lab.stack import process
+from lab.stack.agents import RULES, Agents
+from lab.stack.connect import wait_for_tasks
+from lab.stack.scope import Scope
+from lab.stack.stack import Stack, running_stack
+from twinpath.detection.envelope import EnvelopeDecoder
+from twinpath.detection.rules import Rule, configured
+from twinpath.errors import ServiceFault, TwinpathError
+from twinpath.settings import Settings
+
+SLOT_TIMEOUT_S = 90.0
+AGENT_TIMEOUT_S = 90.0
+AROUND_A_KILL = timedelta(seconds=15)
+"""Rows committed in these seconds after a kill are left out of the second latency table."""
+
+
+class Demo:
+    """One demonstration on one stack."""
+
+    def __init__(self, stack: Stack, settings: Settings, folder: Path, *, kills: bool) -> None:
+        self._stack = stack
+        self._settings = settings
+        self._folder = folder
+        self._progress = stack.progress
+        self._kills = kills
+        self._killed: list[tuple[str, datetime]] = []
+        self._scope: Scope = stack.scope(settings)
+        self._agents: Agents = stack.agents(settings)
+        self._rules: list[Rule] = [configured(name, settings.rule_parameters) for name in RULES]
+
+    def run(self) -> Evidence:
+        """Set up, load with kills, fence, compare; returns what was found."""
+        self._set_up()
+        start_lsn = fence.current_lsn(self._lab("postgres"))
+        began = datetime.now(tz=UTC)
+        load = self._load()
+        ends = self._wait_until_judged()
+        finished = datetime.now(tz=UTC)
+        return self._compare(load, start_lsn, ends, began, finished)
+
+    def clean_up(self) -> None:
+        """Stop the run's agents and remove what the run made."""
+        for rule in RULES:
+            self._agents.stop(rule)
+        self._scope.drop()
+
+    def _set_up(self) -> None:
+        with self._progress.step("run's database, topic and connector") as step:
+            self._scope.create_databases(self._scope.open_as_lab)
+            self._scope.create_topic()
+            self._scope.register_source(self._scope.open_as_lab)
+            self._scope.start_connector()
+            step.done = "RUNNING"
+        for rule in RULES:
+            self._agents.start(rule)
+        for rule in RULES:
+            with self._progress.step(self._agents.name(rule)):
+                self._agents.wait(rule)
+
+    def _load(self) -> LoadResult:
+        settings = self._settings
+        workload = workload_of(settings)
+        dsn = self._stack.credentials.dsn("twinpath_writer", settings.source_database)
+        load = Load(workload, dsn, self._folder, self._progress)
+        self._progress.say(
+            f"load: {settings.profile}, {settings.rate} rows/s for {settings.duration:.0f} s, seed {settings.seed}"
+        )
+        watcher = threading.Thread(target=self._say_first_alert, name="first-alert", daemon=True)
+        watcher.start()
+        breaker = threading.Thread(target=self._kill_twice, args=[load], name="breaker")
+        if self._kills:
+            breaker.start()
+        try:
+            result = load.run()
+        finally:
+            if self._kills:
+                breaker.join()
+        self._progress.say(said(result))
+        return result
+
+    def _kill_twice(self, load: Load) -> None:
+        """SIGKILL an agent and Connect in mid-load, and start each again."""
+        duration = self._settings.duration
+        try:
+            time.sleep(duration * 0.25)
+            self._killed.append(("agent spending", datetime.now(tz=UTC)))
+            self._agents.kill("spending")
+            self._progress.say("killed the agent spending (SIGKILL); starting it again")
+            self._agents.start("spending")
+            time.sleep(duration * 0.25)
+            self._killed.append(("connect", datetime.now(tz=UTC)))
+            connect = self._stack.connect
+            process.stop(self._stack.home, "connect", signal.SIGKILL)
+            self._progress.say("killed Connect (SIGKILL); starting it again")
+            connect.start()
+            connect.wait()
+        except TwinpathError as error:
+            self._progress.say(f"the demo's own fault failed: {error}")
+            load.stop()
+            raise
+
+    def _say_first_alert(self) -> None:
+        """Progress line when the first alert is stored: what a newcomer waits for."""
+        deadline = time.monotonic() + self._settings.duration
+        with closing(psycopg2.connect(self._lab(self._settings.alerts_database))) as session:
+            session.autocommit = True
+            with session.cursor() as cursor:
+                while time.monotonic() < deadline:
+                    cursor.execute("SELECT rule, reason FROM alert_log ORDER BY decided_at LIMIT 1")
+                    found = cursor.fetchone()
+                    if found is not None:
+                        self._progress.say(f"first alert: {found[0]}: {found[1]}")
+                        return
+                    time.sleep(0.2)
+
+    def _wait_until_judged(self) -> dict[int, int]:
+        with self._progress.step("fence: everything committed is judged") as step:
+            lsn = fence.current_lsn(self._lab("postgres"))
+            if self._kills:
+                wait_for_tasks(self._settings)
+                self._scope.wait_for_slot()
+            fence.wait_for_slot(self._lab("postgres"), self._settings.slot, lsn, SLOT_TIMEOUT_S)
+            ends = fence.end_offsets(self._settings)
+            for rule in RULES:
+                if not self._agents.running(rule):
+                    raise ServiceFault(
+                        f"agent {rule} is not running; {process.tail(self._stack.home, self._agents.name(rule))}"
+                    )
+            fence.wait_for_checkpoints(
+                self._lab(self._settings.alerts_database),
+                self._scope.topic_id(),
+                [(rule.name, rule.version) for rule in self._rules],
+                ends,
+                AGENT_TIMEOUT_S,
+            )
+            step.done = "reached"
+            step.detail = f"{sum(ends.values())} records in the topic"
+        return ends
+
+    def _compare(
+        self, load: LoadResult, start_lsn: int, ends: dict[int, int], began: datetime, finished: datetime
+    ) -> Evidence:
+        with self._progress.step("comparing alerts with both oracles") as step:
+            lab = self._lab("postgres")
+            operations = list(read_operations(self._folder / "operations.jsonl"))
+            unknown = {one.full_xid for one in operations if one.outcome == "unknown"}
+            commits = witness.commit_lsns(lab, start_lsn, fence.current_lsn(lab))
+            written = reference.ordered(operations, commits, witness.settle_unknown(lab, unknown))
+            by_log = reference.fold(self._rules, written)
+            changes = reference.topic_changes(self._settings, ends, EnvelopeDecoder())
+            by_topic = reference.fold(self._rules, changes)
+            rules: list[RuleEvidence] = []
+            with closing(psycopg2.connect(self._lab(self._settings.alerts_database))) as session:
+                for rule in self._rules:
+                    rules.append(gather(session, rule, by_topic[rule.name], by_log[rule.name]))
+            step.done = "done"
+        return Evidence(
+            run_id=self._settings.run_id,
+            seed=self._settings.seed,
+            began=began,
+            finished=finished,
+            profile=self._settings.profile,
+            duration_s=self._settings.duration,
+            load=load,
+            records=sum(ends.values()),
+            committed_inserts=sum(1 for change in written if change.op == "c"),
+            key_changes=sum(1 for one, two in pairwise(written) if one.op == "d" and one.position == two.position),
+            rules=rules,
+            killed=self._killed,
+            alerts_dsn=self._lab(self._settings.alerts_database),
+            around_a_kill=AROUND_A_KILL,
+        )
+
+    def _lab(self, database: str) -> str:
+        return self._stack.credentials.dsn("twinpath_lab", database)
+
+
+def demo(progress: Progress, *, kills: bool = True, keep: bool = False, **overrides: object) -> tuple[Path, bool]:
+    """Run the demo; returns the path of its summary and whether every correctness goal was met."""
+    run_id, folder = new_run()
+    with running_stack(progress, **overrides) as stack:
+        settings = stack.settings.model_copy(update={"run_id": run_id})
+        one = Demo(stack, settings, folder, kills=kills)
+        try:
+            evidence = one.run()
+            path, passed = write_summary(evidence, folder)
+        finally:
+            if not keep:
+                one.clean_up()
+    return path, passed

@@ -1,0 +1,39 @@
+"""`twinpath env`: where passwords and DSNs are, and on request the DSNs themselves for a shell."""
+
+import shlex
+import sys
+
+from lab.stack.credentials import FILE, ROLES, SUPERUSER
+from lab.stack.stack import Stack
+
+
+def show(stack: Stack, *, export: bool) -> None:
+    """Print addresses and the password file, or `export` lines with the passwords in them."""
+    settings, credentials = stack.settings, stack.credentials
+    dsns = {f"{role.removeprefix('twinpath_').upper()}_DSN": (role, settings.source_database) for role in ROLES}
+    dsns["ALERTS_DSN"] = ("twinpath_alerts", settings.alerts_database)
+    dsns["READER_DSN"] = ("twinpath_reader", settings.alerts_database)
+    dsns["SUPERUSER_DSN"] = (SUPERUSER, settings.source_database)
+    if export:
+        for name, (role, database) in dsns.items():
+            sys.stdout.write(f"export {name}={shlex.quote(credentials.dsn(role, database))}\n")
+        values = {
+            "PGHOST": settings.pghost,
+            "PGPORT": str(settings.pgport),
+            "PGDATABASE": settings.source_database,
+            "PGUSER": "twinpath_writer",
+            "PGPASSWORD": credentials.password("twinpath_writer"),
+            "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
+            "CONNECT_URL": settings.connect_url,
+        }
+        for name, value in values.items():
+            sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+        return
+    sys.stdout.write(f"passwords: {stack.home.secrets / FILE} (readable by its owner only)\n")
+    sys.stdout.write(f"logs:      {stack.home.logs}\n")
+    sys.stdout.write(f"Kafka:     {settings.kafka_bootstrap_servers}, topic {settings.topic}\n")
+    sys.stdout.write(f"Connect:   {settings.connect_url}\n")
+    for name, (role, database) in dsns.items():
+        host = f"{settings.pghost}:{settings.pgport}"
+        sys.stdout.write(f"{name + ':':<14} role {role} on {host}, database {database}\n")
+    sys.stdout.write('for a shell, passwords included: eval "$(twinpath env --export)"\n')

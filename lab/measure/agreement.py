@@ -1,0 +1,63 @@
+"""Do two alert sets agree? Compared on the final standing of each row, and for log-fed paths on every alert."""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from twinpath.detection.buckets import BucketCodec
+from twinpath.detection.detector import UserState, current
+from twinpath.detection.history import History
+from twinpath.detection.model import Alert, Position
+from twinpath.detection.rules import Rule
+
+Final = tuple[int, str, int, str]
+"""(tx_id, status, score, reason): what "equal" compares within one rule and version."""
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """What a path lacks (missing) and has beyond the reference (extra)."""
+
+    missing: list[Final]
+    extra: list[Final]
+
+    @property
+    def equal(self) -> bool:
+        """True when nothing is missing and nothing is extra."""
+        return not self.missing and not self.extra
+
+
+def finals(alerts: Iterable[Alert]) -> set[Final]:
+    """The final standing of each row that ever had an alert."""
+    return {(one.tx_id, one.status, one.score, one.reason) for one in current(alerts).values()}
+
+
+def compare(path: Iterable[Alert], reference: Iterable[Alert]) -> Difference:
+    """Final standings of a path against those of a reference."""
+    found, wanted = finals(path), finals(reference)
+    return Difference(sorted(wanted - found), sorted(found - wanted))
+
+
+def compare_log(path: Iterable[Alert], reference: Iterable[Alert]) -> Difference:
+    """Every alert, its position included: for paths that read the same log."""
+    found, wanted = _facts(path), _facts(reference)
+    return Difference(sorted(_final(fact) for fact in wanted - found), sorted(_final(fact) for fact in found - wanted))
+
+
+def differing_users(rule: Rule, stored: Iterable[bytes], reference: Mapping[int, UserState[History]]) -> list[int]:
+    """Users whose checkpointed state is not the one that a replay ends in: same entries, same marks."""
+    codec = BucketCodec(rule)
+    states: dict[int, UserState[History]] = {}
+    for data in stored:
+        states.update(codec.decode(data))
+    return sorted(user for user in states.keys() | reference.keys() if states.get(user) != reference.get(user))
+
+
+_Fact = tuple[int, int, Position, str, str, int, str]
+
+
+def _facts(alerts: Iterable[Alert]) -> set[_Fact]:
+    return {(one.user_id, one.tx_id, one.position, one.op, one.status, one.score, one.reason) for one in alerts}
+
+
+def _final(fact: _Fact) -> Final:
+    return (fact[1], fact[4], fact[5], fact[6])

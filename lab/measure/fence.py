@@ -1,0 +1,80 @@
+"""The fence: after the writers stopped, wait until everything they committed was judged by everyone."""
+
+import time
+from collections.abc import Iterable
+from contextlib import closing
+
+import psycopg2
+from confluent_kafka import Consumer, TopicPartition
+
+from twinpath.errors import ServiceFault
+from twinpath.settings import Settings
+
+EVERY_S = 0.1
+
+
+def current_lsn(dsn: str) -> int:
+    """Where the write-ahead log ends now, as a number."""
+    with closing(psycopg2.connect(dsn)) as session, session.cursor() as cursor:
+        cursor.execute("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
+        (lsn,) = cursor.fetchone() or (0,)
+    return int(lsn)
+
+
+def wait_for_slot(dsn: str, slot: str, lsn: int, timeout_s: float) -> None:
+    """Wait until the connector has confirmed everything before `lsn`: then it is in Kafka."""
+    deadline = time.monotonic() + timeout_s
+    with closing(psycopg2.connect(dsn)) as session, session.cursor() as cursor:
+        session.autocommit = True
+        while True:
+            cursor.execute(
+                "SELECT (confirmed_flush_lsn - '0/0')::bigint FROM pg_replication_slots WHERE slot_name = %s",
+                [slot],
+            )
+            found = cursor.fetchone()
+            if found is not None and found[0] is not None and found[0] >= lsn:
+                return
+            if time.monotonic() > deadline:
+                raise ServiceFault(
+                    f"slot {slot} has confirmed {found[0] if found else 'nothing'} after {timeout_s:.0f} s, wanted "
+                    f"{lsn}: the connector is stuck; look at twinpath doctor"
+                )
+            time.sleep(EVERY_S)
+
+
+def end_offsets(settings: Settings) -> dict[int, int]:
+    """The end of each partition of the topic."""
+    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": "twinpath-fence"})
+    try:
+        described = consumer.list_topics(settings.topic, timeout=10).topics[settings.topic]
+        return {
+            partition: consumer.get_watermark_offsets(TopicPartition(settings.topic, partition), timeout=10)[1]
+            for partition in described.partitions
+        }
+    finally:
+        consumer.close()
+
+
+def wait_for_checkpoints(
+    dsn: str, topic_id: str, rules: Iterable[tuple[str, str]], ends: dict[int, int], timeout_s: float
+) -> None:
+    """Wait until the checkpoints of each (rule, version) stand at the ends of the topic."""
+    deadline = time.monotonic() + timeout_s
+    waiting = set(rules)
+    with closing(psycopg2.connect(dsn)) as session, session.cursor() as cursor:
+        session.autocommit = True
+        while waiting:
+            for rule, version in sorted(waiting):
+                cursor.execute(
+                    "SELECT partition, coalesce(next_offset, 0) FROM checkpoints WHERE path = 'agent' AND rule = %s "
+                    "AND rule_version = %s AND topic_id = %s",
+                    [rule, version, topic_id],
+                )
+                found = dict(cursor.fetchall())
+                if all(found.get(partition, 0) >= end for partition, end in ends.items()):
+                    waiting.discard((rule, version))
+                elif time.monotonic() > deadline:
+                    raise ServiceFault(
+                        f"agent {rule} stands at {found} after {timeout_s:.0f} s, wanted {ends}; look at its log"
+                    )
+            time.sleep(EVERY_S)

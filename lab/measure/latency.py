@@ -1,0 +1,72 @@
+"""Latency by PostgreSQL's clock: commit of the alert minus commit of the change that caused it."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import datetime, timedelta
+
+import msgspec
+import numpy as np
+import psycopg2
+
+P99_LEAST = 1_000  # samples below which no p99 is given
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One alert: when the change was committed, and how long until its alert was."""
+
+    rule: str
+    changed_at: datetime
+    latency_ms: float
+    hops_ms: tuple[float | None, ...]
+
+
+class Percentiles(msgspec.Struct, frozen=True):
+    """Milliseconds, from raw samples; None where the samples are too few."""
+
+    n: int
+    p50: float | None
+    p90: float | None
+    p99: float | None
+    max: float | None
+
+
+HOPS = ("commit to connector", "connector to broker", "broker to agent", "agent decides", "alert committed")
+READ = (
+    "SELECT rule, changed_at, latency_ms::float, "
+    "extract(epoch FROM captured_at - changed_at)::float * 1000, "
+    "extract(epoch FROM appended_at - captured_at)::float * 1000, "
+    "extract(epoch FROM polled_at - appended_at)::float * 1000, "
+    "extract(epoch FROM decided_at - polled_at)::float * 1000, "
+    "extract(epoch FROM alerted_at - decided_at)::float * 1000 "
+    "FROM alert_latency WHERE path = %s AND op = 'c' AND status = 'RAISED' AND latency_ms IS NOT NULL "
+    "ORDER BY changed_at"
+)
+
+
+def read_samples(dsn: str, path: str) -> list[Sample]:
+    """One sample for each alert raised at an insert; corrections are not in it."""
+    with closing(psycopg2.connect(dsn)) as session, session.cursor() as cursor:
+        cursor.execute(READ, [path])
+        return [Sample(row[0], row[1], row[2], tuple(row[3:])) for row in cursor.fetchall()]
+
+
+def percentiles(values: Sequence[float]) -> Percentiles:
+    """p50, p90, p99 and max; p99 only with 1,000 samples or more."""
+    if not values:
+        return Percentiles(0, None, None, None, None)
+    p50, p90, p99 = (round(float(value), 1) for value in np.percentile(values, [50, 90, 99]))
+    return Percentiles(len(values), p50, p90, p99 if len(values) >= P99_LEAST else None, round(float(max(values)), 1))
+
+
+def outside(samples: Sequence[Sample], windows: Sequence[tuple[datetime, timedelta]]) -> list[Sample]:
+    """Samples whose change was committed in none of the windows (begin, length)."""
+    return [one for one in samples if not any(begin <= one.changed_at <= begin + length for begin, length in windows)]
+
+
+def hop_medians(samples: Sequence[Sample]) -> dict[str, float | None]:
+    """Median milliseconds of each hop."""
+    medians: dict[str, float | None] = {}
+    for place, hop in enumerate(HOPS):
+        values = [value for one in samples if (value := one.hops_ms[place]) is not None]
+        medians[hop] = round(float(np.median(values)), 1) if values else None
+    return medians

@@ -1,0 +1,82 @@
+"""What a run found out about each agent, rule by rule, before it becomes a report."""
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from psycopg2.extensions import connection as Connection
+
+from lab.load import LoadResult
+from lab.measure.agreement import Difference, compare, compare_log, differing_users
+from twinpath.alert_store import read_alerts
+from twinpath.detection.detector import Replay
+from twinpath.detection.rules import Rule
+
+PATH = "agent"
+
+
+class RuleEvidence(msgspec.Struct):
+    """One agent against both oracles."""
+
+    rule: str
+    version: str
+    alerts: int
+    counters: dict[str, int]
+    dead_letters: int
+    against_topic: Difference
+    against_log: Difference
+    differing_users: list[int]
+    replayed_judged: int
+
+    @property
+    def suppressed(self) -> int:
+        """Events dropped by position plus alert inserts refused."""
+        return self.counters.get("duplicate", 0) + self.counters.get("alerts_refused", 0)
+
+
+class Evidence(msgspec.Struct):
+    """Everything that the report of a demo is made of."""
+
+    run_id: str
+    seed: int
+    began: datetime
+    finished: datetime
+    profile: str
+    duration_s: float
+    load: LoadResult
+    records: int
+    committed_inserts: int
+    key_changes: int
+    rules: list[RuleEvidence]
+    killed: list[tuple[str, datetime]]
+    around_a_kill: timedelta
+    alerts_dsn: str
+    resources: dict[str, Any] = {}
+
+
+def gather(session: Connection, rule: Rule, by_topic: Replay, by_log: Replay) -> RuleEvidence:
+    """Read one agent's alerts, counters and state, and hold them against both replays."""
+    with session.cursor() as cursor:
+        alerts = read_alerts(cursor, PATH, rule.name, rule.version)
+        names = [PATH, rule.name, rule.version]
+        where = "path = %s AND rule = %s AND rule_version = %s"
+        cursor.execute(f"SELECT name, value FROM counters WHERE {where}", names)  # noqa: S608  constant
+        counters: Counter[str] = Counter()
+        for name, value in cursor.fetchall():
+            counters[name] += value
+        cursor.execute(f"SELECT state FROM state_buckets WHERE {where}", names)  # noqa: S608  constant
+        states = [bytes(state) for (state,) in cursor.fetchall()]
+        cursor.execute("SELECT count(*) FROM dead_letters WHERE path = %s AND rule = %s", names[:2])
+        (dead_letters,) = cursor.fetchone() or (0,)
+    return RuleEvidence(
+        rule=rule.name,
+        version=rule.version,
+        alerts=len(alerts),
+        counters=dict(counters),
+        dead_letters=dead_letters,
+        against_topic=compare_log(alerts, by_topic.alerts),
+        against_log=compare(alerts, by_log.alerts),
+        differing_users=differing_users(rule, states, by_topic.states),
+        replayed_judged=by_log.counts["judged"] + by_log.counts["conflict"],
+    )

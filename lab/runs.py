@@ -1,0 +1,18 @@
+"""Run folders: `runs/<utc>-<id>/`, one for each measured run; older ones stay."""
+
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+
+from twinpath.settings import ROOT
+
+RUNS = ROOT / "runs"
+
+
+def new_run() -> tuple[str, Path]:
+    """A fresh run id (it ends the names of all that the run makes) and its folder."""
+    run_id = secrets.token_hex(3)
+    stamp = datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%SZ")
+    folder = RUNS / f"{stamp}-{run_id}"
+    folder.mkdir(parents=True)
+    return run_id, folder

@@ -1,0 +1,68 @@
+"""Agents as processes: one for each rule (and instance), told everything by environment."""
+
+import signal
+import sys
+
+import httpx
+
+from lab.stack import process
+from lab.stack.credentials import Credentials
+from lab.stack.home import Home
+from twinpath.settings import LOOPBACK, ROOT, Settings
+
+RULES = ("spending", "velocity")
+
+
+class Agents:
+    """The agents of one stack, for one set of names (standard or a run's)."""
+
+    def __init__(self, home: Home, settings: Settings, credentials: Credentials) -> None:
+        self._home = home
+        self._settings = settings
+        self._credentials = credentials
+
+    def name(self, rule: str) -> str:
+        """Name of the process, of its log and of its saved id."""
+        return f"agent-{rule}{self._settings.suffix}"
+
+    def start(self, rule: str, port: int | None = None) -> None:
+        """Start the agent of a rule; its metrics port is the given one or a free one."""
+        port = port or process.free_ports(1)[0]
+        (self._home.path / f"{self.name(rule)}.port").write_text(str(port))
+        environment = {
+            **self._settings.environment(),
+            "ALERTS_DSN": self._credentials.alerts_dsn(),
+            "METRICS_PORT": str(port),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": str(ROOT),
+        }
+        command = [sys.executable, "-m", "streaming.agent", "--rule", rule]
+        process.start(self._home, self.name(rule), command, environment)
+
+    def wait(self, rule: str) -> None:
+        """Wait until the agent owns its partitions."""
+        process.wait_until(self._home, self.name(rule), lambda: self.healthy(rule), 60, "it owned partitions")
+
+    def healthy(self, rule: str) -> bool:
+        """True when the agent's /healthz says so."""
+        try:
+            return httpx.get(f"{self.url(rule)}/healthz", timeout=2).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    def url(self, rule: str) -> str:
+        """Address of the agent's metrics server."""
+        port = (self._home.path / f"{self.name(rule)}.port").read_text()
+        return f"http://{LOOPBACK}:{port}"
+
+    def running(self, rule: str) -> bool:
+        """True while its process runs."""
+        return process.running(self._home, self.name(rule)) is not None
+
+    def stop(self, rule: str) -> bool:
+        """SIGTERM: the agent writes a last checkpoint and leaves its group."""
+        return process.stop(self._home, self.name(rule))
+
+    def kill(self, rule: str) -> None:
+        """SIGKILL, for proofs."""
+        process.stop(self._home, self.name(rule), signal.SIGKILL)

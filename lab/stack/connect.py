@@ -1,0 +1,171 @@
+"""The stack's Kafka Connect worker, and our connector in it."""
+
+import json
+import time
+from typing import Any
+
+import httpx
+
+from lab.stack import process
+from lab.stack.home import STATE, Home
+from lab.stack.java import java_command
+from twinpath.errors import ServiceFault
+from twinpath.settings import ROOT, Settings
+
+NAME = "connect"
+HEAP_MB = 768
+CONNECTOR_FILE = ROOT / "docker" / "connect" / "transactions.json"
+CALL_TIMEOUT_S = 30.0
+
+
+class Connect:
+    """One distributed worker on loopback."""
+
+    def __init__(self, home: Home, settings: Settings, cluster_id: str) -> None:
+        self._home = home
+        self._settings = settings
+        self._cluster_id = cluster_id
+        self._port = httpx.URL(settings.connect_url).port or 8083
+
+    def start(self) -> None:
+        """Start the worker; returns before it is ready."""
+        process.check_port(self._port, NAME, "CONNECT_URL")
+        properties = self._home.path / "connect.properties"
+        properties.write_text(self._properties())
+        main = "org.apache.kafka.connect.cli.ConnectDistributed"
+        process.start(self._home, NAME, java_command("connect", HEAP_MB, main, str(properties)))
+
+    def wait(self) -> None:
+        """Wait until *our* worker answers: the one on our Kafka cluster."""
+        process.wait_until(self._home, NAME, self._answers, 90, "its REST interface answered")
+
+    def stop(self) -> bool:
+        """Tasks stop, offsets are flushed."""
+        return process.stop(self._home, NAME, timeout_s=30)
+
+    def _answers(self) -> bool:
+        try:
+            found = httpx.get(self._settings.connect_url, timeout=5).json()
+            httpx.get(f"{self._settings.connect_url}/connectors", timeout=5).raise_for_status()
+        except (httpx.HTTPError, ValueError):
+            return False
+        return bool(found.get("kafka_cluster_id") == self._cluster_id)
+
+    def _properties(self) -> str:
+        values: dict[str, Any] = {
+            "bootstrap.servers": self._settings.kafka_bootstrap_servers,
+            "group.id": "twinpath-connect",
+            "key.converter": "org.apache.kafka.connect.json.JsonConverter",
+            "key.converter.schemas.enable": "false",
+            "value.converter": "org.apache.kafka.connect.json.JsonConverter",
+            "value.converter.schemas.enable": "false",
+            "plugin.path": STATE / "plugins",
+            "plugin.discovery": "service_load",
+            "connector.client.config.override.policy": "All",
+            "listeners": self._settings.connect_url,
+            "rest.advertised.host.name": httpx.URL(self._settings.connect_url).host,
+            "config.storage.topic": "connect-configs",
+            "config.storage.replication.factor": 1,
+            "offset.storage.topic": "connect-offsets",
+            "offset.storage.partitions": 1,
+            "offset.storage.replication.factor": 1,
+            "status.storage.topic": "connect-status",
+            "status.storage.partitions": 1,
+            "status.storage.replication.factor": 1,
+            "offset.flush.interval.ms": 1000,
+            "scheduled.rebalance.max.delay.ms": 0,
+            "config.providers": "file",
+            "config.providers.file.class": "org.apache.kafka.common.config.provider.FileConfigProvider",
+            "config.providers.file.param.allowed.paths": self._home.secrets,
+        }
+        return "".join(f"{name}={value}\n" for name, value in values.items())
+
+
+def connector_config(home: Home, settings: Settings) -> dict[str, str]:
+    """docker/connect/transactions.json with this stack's addresses and names; the password by reference."""
+    config: dict[str, str] = json.loads(CONNECTOR_FILE.read_text())
+    config |= {
+        "database.hostname": settings.pghost,
+        "database.port": str(settings.pgport),
+        "database.dbname": settings.source_database,
+        "database.password": f"${{file:{home.secrets / 'cdc.properties'}:password}}",
+        "topic.prefix": settings.prefix,
+        "slot.name": settings.slot,
+        "publication.name": settings.publication,
+        "topic.creation.default.partitions": str(settings.topic_partitions),
+    }
+    return config
+
+
+def put_connector(settings: Settings, config: dict[str, str]) -> None:
+    """Create or update our connector; the same config again changes nothing."""
+    _call("PUT", f"{settings.connect_url}/connectors/{settings.connector}/config", config)
+
+
+def delete_connector(settings: Settings) -> None:
+    """Remove our connector and its offsets; one that is not there is fine."""
+    url = f"{settings.connect_url}/connectors/{settings.connector}"
+    if httpx.get(url, timeout=CALL_TIMEOUT_S).status_code == httpx.codes.NOT_FOUND:
+        return
+    _call("PUT", f"{url}/stop")
+    deadline = time.monotonic() + CALL_TIMEOUT_S
+    while connector_state(settings)[0] != "STOPPED":
+        if time.monotonic() > deadline:
+            raise ServiceFault(f"connector {settings.connector} did not stop within {CALL_TIMEOUT_S:.0f} s")
+        time.sleep(0.1)
+    _call("DELETE", f"{url}/offsets")
+    _call("DELETE", url)
+
+
+def connector_state(settings: Settings) -> tuple[str, list[tuple[str, str]]]:
+    """State of the connector, and of each task with the first line of its trace.
+
+    The connector's state is ABSENT when Connect does not know it.
+    """
+    url = f"{settings.connect_url}/connectors/{settings.connector}/status"
+    try:
+        answer = httpx.get(url, timeout=CALL_TIMEOUT_S)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return "ABSENT", []
+        answer.raise_for_status()
+        found = answer.json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise ServiceFault(
+            f"Kafka Connect at {settings.connect_url} does not answer ({type(error).__name__})"
+        ) from None
+    tasks = [(task["state"], task.get("trace", "").partition("\n")[0]) for task in found["tasks"]]
+    return found["connector"]["state"], tasks
+
+
+def wait_for_tasks(settings: Settings, timeout_s: float = 60.0) -> None:
+    """Wait until the connector and *each* of its tasks are RUNNING; a FAILED one is named at once."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        state, tasks = connector_state(settings)
+        failed = [trace or "no trace" for task_state, trace in tasks if task_state == "FAILED"]
+        if failed:
+            raise ServiceFault(f"connector {settings.connector} has a FAILED task: {failed[0]}")
+        if state == "RUNNING" and tasks and all(task_state == "RUNNING" for task_state, _ in tasks):
+            return
+        if time.monotonic() > deadline:
+            raise ServiceFault(
+                f"connector {settings.connector} is {state} with tasks {[task for task, _ in tasks]} "
+                f"after {timeout_s:.0f} s, wanted all RUNNING"
+            )
+        time.sleep(0.1)
+
+
+def _call(method: str, url: str, body: dict[str, str] | None = None) -> None:
+    """One REST call; a worker that is rebalancing answers 409 and is asked again."""
+    deadline = time.monotonic() + CALL_TIMEOUT_S
+    while True:
+        try:
+            answer = httpx.request(method, url, json=body, timeout=CALL_TIMEOUT_S)
+        except httpx.HTTPError as error:
+            raise ServiceFault(f"Kafka Connect: {method} {url} failed ({type(error).__name__})") from None
+        if answer.status_code == httpx.codes.CONFLICT and time.monotonic() < deadline:
+            time.sleep(0.2)
+            continue
+        if answer.is_error:
+            raise ServiceFault(f"Kafka Connect: {method} {url} gave {answer.status_code}: {answer.text[:500]}")
+        return

@@ -1,0 +1,102 @@
+"""Where one stack keeps everything: logs, process ids, passwords, data.
+
+The checkout's own stack lives in `.twinpath/stack`, a private one in `.twinpath/private/<id>`. As root
+PostgreSQL runs as another user; when that user cannot enter the checkout, its data and a copy of its
+binaries live under the system's temporary area, in a folder named by a hash of the checkout.
+"""
+
+import hashlib
+import json
+import os
+import pwd
+import secrets
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from twinpath.errors import EnvironmentFault
+from twinpath.settings import ROOT
+
+STATE = ROOT / ".twinpath"
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder of one stack."""
+
+    path: Path
+
+    @property
+    def logs(self) -> Path:
+        """One log file for each service."""
+        return self.path / "logs"
+
+    @property
+    def processes(self) -> Path:
+        """One JSON file for each process that we started."""
+        return self.path / "processes"
+
+    @property
+    def secrets(self) -> Path:
+        """Passwords; only their owner can enter."""
+        return self.path / "secrets"
+
+    @property
+    def outside(self) -> Path:
+        """This stack's folder under the temporary area, for a PostgreSQL that cannot enter the checkout."""
+        checkout = hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"twinpath-{checkout}" / self.path.name
+
+    def make(self) -> None:
+        """Create the folders with the permissions they need."""
+        for folder in (STATE, self.path.parent, self.path, self.logs, self.processes):
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self.secrets.mkdir(mode=0o700, exist_ok=True)
+
+    def remove(self) -> None:
+        """Delete everything that this stack kept."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        shutil.rmtree(self.outside, ignore_errors=True)
+
+    def write_private(self, name: str, text: str) -> Path:
+        """Write a file in `secrets/` that only its owner can read."""
+        path = self.secrets / name
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w") as out:
+            out.write(text)
+        path.chmod(0o600)
+        return path
+
+
+STANDARD = Home(STATE / "stack")
+
+
+def private_home() -> Home:
+    """A home for a stack that its command stops and removes; it notes who owns it."""
+    home = Home(STATE / "private" / secrets.token_hex(4))
+    home.make()
+    (home.path / "owner").write_text(json.dumps({"pid": os.getpid()}))
+    return home
+
+
+def open_to_others(path: Path) -> bool:
+    """True when any user can enter `path`, or the nearest existing folder above it, from the root down."""
+    path = path.resolve()
+    while not path.exists():
+        path = path.parent
+    return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents))
+
+
+def service_user() -> pwd.struct_passwd | None:
+    """The user that PostgreSQL runs as when we are root; None when we are not."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise EnvironmentFault(
+        "PostgreSQL refuses to run as root, and found neither user postgres nor nobody. Run: useradd --system postgres"
+    )

@@ -1,0 +1,146 @@
+"""The stack's Kafka: one KRaft broker on loopback; and the administration of topics (kafka-python)."""
+
+import subprocess
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
+
+from lab.stack import process
+from lab.stack.home import Home
+from lab.stack.java import java_command
+from twinpath.errors import ChangeLogUnavailable, ServiceFault
+from twinpath.settings import LOOPBACK, Settings
+
+NAME = "kafka"
+HEAP_MB = 1024
+
+
+class Kafka:
+    """One broker, which is its own controller."""
+
+    def __init__(self, home: Home, settings: Settings) -> None:
+        self._home = home
+        self._settings = settings
+        self._folder = home.path / NAME
+        self._port = int(settings.kafka_bootstrap_servers.rpartition(":")[2])
+
+    def start(self) -> None:
+        """Format the log folder when it is new, and start the broker; returns before it is ready."""
+        process.check_port(self._port, NAME, "KAFKA_BOOTSTRAP_SERVERS")
+        process.check_port(self._settings.kafka_controller_port, "kafka's controller", "KAFKA_CONTROLLER_PORT")
+        self._folder.mkdir(exist_ok=True)
+        properties = self._folder / "server.properties"
+        properties.write_text(self._properties())
+        identity = self._folder / "cluster.id"
+        if not identity.exists():
+            identity.write_text(urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))
+        if not (self._folder / "log" / "meta.properties").exists():
+            self._format(str(properties), identity.read_text())
+        command = java_command("broker", HEAP_MB, "kafka.Kafka", str(properties))
+        process.start(self._home, NAME, command)
+
+    def wait(self) -> None:
+        """Wait until *our* broker answers: the one with our cluster id."""
+        process.wait_until(self._home, NAME, self._answers, 90, "the broker answered")
+
+    def stop(self) -> bool:
+        """Controlled shutdown."""
+        return process.stop(self._home, NAME, timeout_s=30)
+
+    def cluster_id(self) -> str:
+        """The id that this broker's log was formatted with."""
+        return (self._folder / "cluster.id").read_text()
+
+    def _answers(self) -> bool:
+        try:
+            with admin(self._settings) as client:
+                found = client.describe_cluster()["cluster_id"]
+        except (ChangeLogUnavailable, KafkaError):
+            return False
+        if found != self.cluster_id():
+            raise ServiceFault(f"port {self._port} is answered by another Kafka (cluster {found})")
+        return True
+
+    def _format(self, properties: str, cluster_id: str) -> None:
+        arguments = ["format", "--standalone", "--ignore-formatted", "-t", cluster_id, "-c", properties]
+        command = java_command("broker", 256, "kafka.tools.StorageTool", *arguments)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ServiceFault(f"formatting Kafka's log failed:\n{done.stdout}{done.stderr}".strip())
+
+    def _properties(self) -> str:
+        controller = f"{LOOPBACK}:{self._settings.kafka_controller_port}"
+        values = {
+            "process.roles": "broker,controller",
+            "node.id": 1,
+            "controller.quorum.bootstrap.servers": controller,
+            "listeners": f"PLAINTEXT://{LOOPBACK}:{self._port},CONTROLLER://{controller}",
+            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{self._port},CONTROLLER://{controller}",
+            "controller.listener.names": "CONTROLLER",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "log.dirs": self._folder / "log",
+            "auto.create.topics.enable": "false",
+            "offsets.topic.num.partitions": 1,
+            "offsets.topic.replication.factor": 1,
+            "transaction.state.log.num.partitions": 1,
+            "transaction.state.log.replication.factor": 1,
+            "transaction.state.log.min.isr": 1,
+            "share.coordinator.state.topic.num.partitions": 1,
+            "share.coordinator.state.topic.replication.factor": 1,
+            "share.coordinator.state.topic.min.isr": 1,
+            "group.initial.rebalance.delay.ms": 0,
+        }
+        return "".join(f"{name}={value}\n" for name, value in values.items())
+
+
+@contextmanager
+def admin(settings: Settings) -> Iterator[KafkaAdminClient]:
+    """An administration client; ChangeLogUnavailable when Kafka cannot be reached."""
+    try:
+        client = KafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers.split(","))
+    except (KafkaError, OSError, ValueError) as error:
+        raise ChangeLogUnavailable(
+            f"found no Kafka at {settings.kafka_bootstrap_servers} ({type(error).__name__}). Run: twinpath up"
+        ) from None
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def create_topic(settings: Settings, topic: str, partitions: int, config: dict[str, str]) -> None:
+    """Create a topic; one that exists is left as it is."""
+    with admin(settings) as client:
+        try:
+            client.create_topics([NewTopic(topic, partitions, 1, topic_configs=config)])
+        except TopicAlreadyExistsError:
+            return
+
+
+def delete_topics(settings: Settings, prefix: str) -> None:
+    """Delete the topics of one Debezium prefix, its heartbeat topic included."""
+    with admin(settings) as client:
+        ours = [
+            topic
+            for topic in client.list_topics()
+            if topic.startswith(f"{prefix}.") or topic == f"__debezium-heartbeat.{prefix}"
+        ]
+        for topic in ours:
+            try:
+                client.delete_topics([topic])
+            except UnknownTopicOrPartitionError:
+                continue
+
+
+def delete_groups(settings: Settings, suffix: str) -> None:
+    """Delete the consumer groups whose names end in a run's suffix; none for the standard names."""
+    if not suffix:
+        return
+    with admin(settings) as client:
+        ours = [group["group_id"] for group in client.list_groups() if group["group_id"].endswith(suffix)]
+        if ours:
+            client.delete_groups(ours)

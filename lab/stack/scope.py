@@ -1,0 +1,148 @@
+"""What one set of names owns on a stack: databases, publication, slot, topic, connector, alert store.
+
+The standard names are made by `twinpath up`; a measured run makes its own, ending in `_<run id>`, and
+removes them afterwards.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+
+from lab.stack import connect, kafka
+from lab.stack.credentials import Credentials
+from lab.stack.home import Home
+from lab.stack.postgres import run_file
+from twinpath.errors import ForeignCheckpoint, ServiceFault
+from twinpath.settings import Settings
+
+TOPIC_CONFIG = {
+    "message.timestamp.type": "LogAppendTime",  # the record's stamp is then the hop into the broker
+    "retention.ms": "-1",
+    "max.message.bytes": "10485760",
+}
+Open = Callable[[str], Connection]
+"""Opens an autocommit session on a database, with the right to create what a scope needs."""
+
+
+class Scope:
+    """Create, check and remove what belongs to one set of names."""
+
+    def __init__(self, home: Home, settings: Settings, credentials: Credentials) -> None:
+        self._home = home
+        self.settings = settings
+        self._credentials = credentials
+
+    def open_as_lab(self, database: str) -> Connection:
+        """A session of the lab's role, autocommit."""
+        session = psycopg2.connect(self._credentials.dsn("twinpath_lab", database))
+        session.autocommit = True
+        return session
+
+    def create_databases(self, opened: Open) -> None:
+        """The source database with its table and publication, and the alert store; idempotent."""
+        settings = self.settings
+        for name in (settings.source_database, settings.alerts_database):
+            with closing(opened("postgres")) as session:
+                _create_database(session, name)
+        with closing(opened(settings.source_database)) as session:
+            with session.cursor() as cursor:
+                cursor.execute("SELECT set_config('twinpath.publication', %s, false)", [settings.publication])
+            run_file(session, "020_transactions.sql")
+        with closing(opened(settings.alerts_database)) as session:
+            run_file(session, "040_alert_store.sql")
+            run_file(session, "050_latency_view.sql")
+
+    def create_topic(self) -> None:
+        """The topic of the changes, so that agents have something to wait on before the first row."""
+        settings = self.settings
+        kafka.create_topic(settings, settings.topic, settings.topic_partitions, TOPIC_CONFIG)
+
+    def register_source(self, opened: Open) -> None:
+        """Note which PostgreSQL and slot feed the topic; another server behind a kept topic is refused."""
+        with closing(opened("postgres")) as session, session.cursor() as cursor:
+            cursor.execute("SELECT system_identifier::text FROM pg_control_system()")
+            (system,) = cursor.fetchone() or ("",)
+        topic, slot = self.settings.topic, self.settings.slot
+        topic_id = self.topic_id()
+        with closing(opened(self.settings.alerts_database)) as session, session.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO sources (topic, topic_id, incarnation, system_identifier, slot) "
+                "VALUES (%s, %s, 1, %s, %s) ON CONFLICT DO NOTHING",
+                [topic, topic_id, system, slot],
+            )
+            cursor.execute(
+                "SELECT topic_id, system_identifier, slot FROM sources WHERE topic = %s "
+                "ORDER BY incarnation DESC LIMIT 1",
+                [topic],
+            )
+            found = cursor.fetchone()
+        if found != (topic_id, system, slot):
+            raise ForeignCheckpoint(
+                f"the alert store knows topic {topic} as (topic id, system, slot) = {found}, found "
+                f"{(topic_id, system, slot)}: positions would not compare. Start afresh: twinpath down --purge"
+            )
+
+    def topic_id(self) -> str:
+        """Kafka's id of the topic."""
+        with kafka.admin(self.settings) as client:
+            (described,) = client.describe_topics([self.settings.topic])
+        return str(described["topic_id"])
+
+    def start_connector(self) -> None:
+        """Put the connector and wait for each of its tasks and for its slot."""
+        connect.put_connector(self.settings, connect.connector_config(self._home, self.settings))
+        connect.wait_for_tasks(self.settings)
+        self.wait_for_slot()
+
+    def wait_for_slot(self, timeout_s: float = 60.0) -> None:
+        """Wait until the slot is read: only then are new changes on their way."""
+        deadline = time.monotonic() + timeout_s
+        with closing(self.open_as_lab("postgres")) as session, session.cursor() as cursor:
+            while True:
+                cursor.execute("SELECT active FROM pg_replication_slots WHERE slot_name = %s", [self.settings.slot])
+                found = cursor.fetchone()
+                if found == (True,):
+                    return
+                if time.monotonic() > deadline:
+                    raise ServiceFault(f"slot {self.settings.slot} is not read after {timeout_s:.0f} s: {found}")
+                time.sleep(0.1)
+
+    def drop(self) -> None:
+        """Remove connector, slot, topics, consumer groups and databases of this scope; idempotent."""
+        settings = self.settings
+        connect.delete_connector(settings)
+        with closing(self.open_as_lab("postgres")) as session:
+            _drop_slot(session, settings.slot)
+            for name in (settings.source_database, settings.alerts_database):
+                with session.cursor() as cursor:
+                    cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        kafka.delete_topics(settings, settings.prefix)
+        kafka.delete_groups(settings, settings.suffix)
+
+
+def _create_database(session: Connection, name: str) -> None:
+    with session.cursor() as cursor:
+        cursor.execute("SELECT FROM pg_database WHERE datname = %s", [name])
+        if cursor.fetchone() is None:
+            cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+
+def _drop_slot(session: Connection, slot: str, timeout_s: float = 30.0) -> None:
+    """Drop a slot; the walsender of a connector that was just deleted may hold it for a moment."""
+    deadline = time.monotonic() + timeout_s
+    with session.cursor() as cursor:
+        while True:
+            cursor.execute("SELECT active FROM pg_replication_slots WHERE slot_name = %s", [slot])
+            found = cursor.fetchone()
+            if found is None:
+                return
+            if found == (False,):
+                cursor.execute("SELECT pg_drop_replication_slot(%s)", [slot])
+                return
+            if time.monotonic() > deadline:
+                raise ServiceFault(f"slot {slot} is still read after {timeout_s:.0f} s; nothing was dropped")
+            time.sleep(0.1)

@@ -1,0 +1,212 @@
+"""One whole stack: start in order, say how each part does, stop in reverse order."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import psutil
+
+from lab.console import Progress
+from lab.stack import process
+from lab.stack.agents import RULES, Agents
+from lab.stack.connect import Connect
+from lab.stack.credentials import Credentials
+from lab.stack.home import STANDARD, STATE, Home, private_home
+from lab.stack.kafka import Kafka
+from lab.stack.postgres import Postgres, run_file
+from lab.stack.scope import Scope, _create_database
+from twinpath.settings import LOOPBACK, Settings, load_settings
+
+
+class Stack:
+    """PostgreSQL, Kafka and Connect of one home, on the ports of its settings."""
+
+    def __init__(self, home: Home, settings: Settings, progress: Progress) -> None:
+        home.make()
+        self.home = home
+        self.settings = settings
+        self.progress = progress
+        self.credentials = Credentials(home, settings)
+        self.postgres = Postgres(home, settings, self.credentials)
+        self.kafka = Kafka(home, settings)
+
+    @property
+    def connect(self) -> Connect:
+        """The worker; it must know Kafka's cluster id, which exists once Kafka was formatted."""
+        return Connect(self.home, self.settings, self.kafka.cluster_id())
+
+    def scope(self, settings: Settings | None = None) -> Scope:
+        """What belongs to one set of names on this stack."""
+        return Scope(self.home, settings or self.settings, self.credentials)
+
+    def agents(self, settings: Settings | None = None) -> Agents:
+        """The agents of one set of names on this stack."""
+        return Agents(self.home, settings or self.settings, self.credentials)
+
+    def start_services(self) -> None:
+        """PostgreSQL, Kafka and Connect; whatever runs already is left running."""
+        started: list[str] = []
+        try:
+            for name, service in (("postgres", self.postgres), ("kafka", self.kafka)):
+                if not self._says_running(name):
+                    started.append(name)
+                    service.start()
+            for name, service, port in (
+                ("postgres", self.postgres, self.settings.pgport),
+                ("kafka", self.kafka, self.settings.kafka_bootstrap_servers),
+            ):
+                if name in started:
+                    with self.progress.step(name) as step:
+                        service.wait()
+                        step.detail = self._where(name, port)
+            if "postgres" in started:
+                self.postgres.set_up_roles()
+            if not self._says_running("connect"):
+                started.append("connect")
+                with self.progress.step("connect") as step:
+                    self.connect.start()
+                    self.connect.wait()
+                    step.detail = self._where("connect", self.settings.connect_url)
+            self._save_settings()
+        except BaseException:
+            self.progress.say("stopping what this command had started")
+            for name in reversed(started):
+                process.stop(self.home, name)
+            raise
+
+    def start_pipeline(self) -> None:
+        """The standard names on our own server: databases, topic, connector, agents."""
+        scope = self.scope()
+        with closing(self.postgres.connect("postgres")) as session:
+            _create_database(session, "office_db")
+        with closing(self.postgres.connect("office_db")) as session:
+            run_file(session, "030_temperature_readings.sql")
+        with self.progress.step("connector") as step:
+            scope.create_databases(self.postgres.connect)
+            scope.create_topic()
+            scope.register_source(self.postgres.connect)
+            scope.start_connector()
+            step.done = "RUNNING"
+            step.detail = f"each task and slot {self.settings.slot}"
+        ports = {
+            "spending": self.settings.spending_metrics_port,
+            "velocity": self.settings.velocity_metrics_port,
+        }
+        for rule in RULES:
+            self.start_agent(rule, ports[rule])
+
+    def start_agent(self, rule: str, port: int) -> None:
+        """One agent, unless it runs already."""
+        agents = self.agents()
+        if self._says_running(agents.name(rule)):
+            return
+        process.check_port(port, agents.name(rule), f"{rule.upper()}_METRICS_PORT")
+        with self.progress.step(agents.name(rule)) as step:
+            agents.start(rule, port)
+            agents.wait(rule)
+            step.detail = self._where(agents.name(rule), f"{agents.url(rule)}/metrics")
+
+    def stop(self) -> list[str]:
+        """Stop everything that was started here, newest first; returns the names of what ran."""
+        stopped = []
+        services = {"postgres": self.postgres.stop, "kafka": self.kafka.stop}
+        order = [name for name in process.names(self.home) if name not in ("postgres", "kafka", "connect")]
+        for name in [*reversed(order), "connect", "kafka", "postgres"]:
+            found = process.running(self.home, name)
+            stop = services.get(name, lambda name=name: process.stop(self.home, name))
+            if stop() and found is not None:
+                stopped.append(name)
+                self.progress.say(f"{name}: stopped (pid {found.pid})")
+        return stopped
+
+    def is_up(self) -> bool:
+        """True when all three services run."""
+        return all(process.running(self.home, name) for name in ("postgres", "kafka", "connect"))
+
+    def _says_running(self, name: str) -> bool:
+        found = process.running(self.home, name)
+        if found is not None:
+            self.progress.say(f"{name}: already running (pid {found.pid})")
+        return found is not None
+
+    def _where(self, name: str, port: object) -> str:
+        found = process.running(self.home, name)
+        return f"pid {found.pid if found else '?'}, {port}, log {process.log_of(self.home, name)}"
+
+    def _save_settings(self) -> None:
+        """Note the addresses, so that later commands find this stack without being told again."""
+        keys = ("pgport", "kafka_bootstrap_servers", "kafka_controller_port", "connect_url")
+        saved = {key: getattr(self.settings, key) for key in keys}
+        (self.home.path / "addresses.json").write_text(json.dumps(saved))
+
+
+def saved_addresses(home: Home) -> dict[str, object]:
+    """The addresses that a running stack was started with."""
+    try:
+        found: dict[str, object] = json.loads((home.path / "addresses.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def standard_stack(progress: Progress, **overrides: object) -> Stack:
+    """The checkout's own stack; while it runs, on the addresses it was started with."""
+    settings = load_settings(**overrides)
+    stack = Stack(STANDARD, settings, progress)
+    if process.names(STANDARD):
+        stack = Stack(STANDARD, load_settings(**{**overrides, **saved_addresses(STANDARD)}), progress)
+    return stack
+
+
+@contextmanager
+def running_stack(progress: Progress, **overrides: object) -> Iterator[Stack]:
+    """The checkout's stack when it is up; else a private one on free ports, removed afterwards."""
+    stack = standard_stack(progress, **overrides)
+    if stack.is_up():
+        progress.say(f"using the running stack (PostgreSQL on port {stack.settings.pgport})")
+        yield stack
+        return
+    with private_stack(progress, **overrides) as private:
+        yield private
+
+
+@contextmanager
+def private_stack(progress: Progress, **overrides: object) -> Iterator[Stack]:
+    """A stack of its own on free ports, stopped and removed at the end."""
+    sweep_private(progress)
+    postgres, broker, controller, connect = process.free_ports(4)
+    addresses = {
+        "pghost": LOOPBACK,
+        "pgport": postgres,
+        "kafka_bootstrap_servers": f"{LOOPBACK}:{broker}",
+        "kafka_controller_port": controller,
+        "connect_url": f"http://{LOOPBACK}:{connect}",
+        "alerts_dsn": "",
+        "postgres_password": "",
+    }
+    home = private_home()
+    stack = Stack(home, load_settings(**{**overrides, **addresses}), progress)
+    try:
+        stack.start_services()
+        yield stack
+    finally:
+        stack.stop()
+        home.remove()
+
+
+def sweep_private(progress: Progress) -> None:
+    """Stop and remove private stacks whose owner was killed."""
+    for path in (STATE / "private").glob("*"):
+        home = Home(path)
+        try:
+            owner = psutil.Process(json.loads((path / "owner").read_text())["pid"])
+            if owner.create_time() < (path / "owner").stat().st_mtime:
+                continue
+        except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
+            pass  # its owner is gone: what it left is ours to clear
+        for name in reversed(process.names(home)):
+            process.stop(home, name)
+            progress.say(f"{name}: stopped, left over from a killed command")
+        home.remove()
+        shutil.rmtree(path, ignore_errors=True)

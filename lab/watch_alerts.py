@@ -1,0 +1,62 @@
+"""`twinpath alerts`: the alert log, newest last; data on stdout."""
+
+import json
+import sys
+import time
+from contextlib import closing
+from datetime import datetime
+from typing import Any
+
+import psycopg2
+
+from lab.stack.stack import Stack
+from twinpath.errors import ServiceFault
+
+COLUMNS = ("path", "rule", "status", "user_id", "tx_id", "score", "reason", "decided_at", "latency_ms")
+READ = (
+    "SELECT log.path, log.rule, log.status, log.user_id, log.tx_id, log.score, log.reason, log.decided_at, "
+    "seen.latency_ms::float, log.rule_version, log.incarnation, log.previous_commit_lsn, log.row_lsn "
+    "FROM alert_log log JOIN alert_latency seen USING (path, rule, rule_version, user_id, tx_id, incarnation, "
+    "previous_commit_lsn, row_lsn) "
+    "WHERE (%(user)s::bigint IS NULL OR log.user_id = %(user)s) "
+    "AND (%(since)s::timestamptz IS NULL OR log.decided_at >= %(since)s) ORDER BY log.decided_at, log.tx_id"
+)
+EVERY_S = 0.5
+
+
+def show(stack: Stack, *, follow: bool, user: int | None, as_json: bool) -> None:
+    """Print the log; with `follow` go on until interrupted."""
+    shown: set[tuple[Any, ...]] = set()
+    since: datetime | None = None
+    try:
+        session = psycopg2.connect(stack.credentials.alerts_dsn("twinpath_reader"), connect_timeout=5)
+    except psycopg2.OperationalError as error:
+        first = str(error).strip().partition("\n")[0]
+        raise ServiceFault(f"the alert store does not answer: {first}. Run: twinpath up") from None
+    session.autocommit = True
+    with closing(session), session.cursor() as cursor:
+        while True:
+            cursor.execute(READ, {"user": user, "since": since})
+            for row in cursor.fetchall():
+                key = row[:5] + row[9:]
+                if key not in shown:
+                    shown.add(key)
+                    _print(row, as_json=as_json)
+                    since = row[7] or since
+            sys.stdout.flush()
+            if not follow:
+                return
+            time.sleep(EVERY_S)
+
+
+def _print(row: tuple[Any, ...], *, as_json: bool) -> None:
+    values = dict(zip(COLUMNS, row, strict=False))
+    values["decided_at"] = values["decided_at"].isoformat() if values["decided_at"] else None
+    if as_json:
+        sys.stdout.write(f"{json.dumps(values)}\n")
+        return
+    latency = "-" if values["latency_ms"] is None else f"{values['latency_ms']:.0f} ms"
+    sys.stdout.write(
+        f"{values['decided_at']} {values['path']} {values['rule']} {values['status']} user {values['user_id']} "
+        f"tx {values['tx_id']} score {values['score']} after {latency}: {values['reason']}\n"
+    )

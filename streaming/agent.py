@@ -1,0 +1,334 @@
+"""One agent: a standalone consumer that folds one rule over the change log and stores its alerts.
+
+    python -m streaming.agent --rule spending
+
+The loop on one screen: poll, fold, store alerts and dead letters, checkpoint when due. Its own process,
+its own consumer group: it can fail, lag or be added without any other agent or PostgreSQL noticing.
+While the alert store does not answer, fetching is paused and polling goes on; nothing is dropped.
+"""
+
+import argparse
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import tenacity
+
+from streaming.change_log import ConfluentChangeLog, Record
+from streaming.checkpoint import Partition, check_bounds, offsets_of
+from streaming.hops import why_nothing_arrives
+from streaming.metrics import Metrics, serve
+from twinpath.alert_store import AlertStore, DeadLetter, Incarnation, PartitionKey, StampedAlert, Stamps
+from twinpath.detection.detector import step
+from twinpath.detection.envelope import EnvelopeDecoder, EnvelopeFormat, key_columns
+from twinpath.detection.model import Change, Skipped
+from twinpath.detection.rules import RULES, Rule, configured
+from twinpath.errors import (
+    AlertStoreUnavailable,
+    DecodeError,
+    OwnershipLost,
+    TwinpathError,
+    WrongKey,
+)
+from twinpath.logs import configure
+from twinpath.settings import Settings, load_settings
+
+PATH = "agent"
+POLL_S = 0.2
+REPORT_S = 0.5
+T = TypeVar("T")
+
+
+class Agent:
+    """Folds one rule over the partitions that its group hands over."""
+
+    def __init__(
+        self,
+        rule: Rule,
+        log: ConfluentChangeLog,
+        store: AlertStore,
+        decoder: EnvelopeDecoder,
+        settings: Settings,
+        metrics: Metrics,
+        logger: Any,
+    ) -> None:
+        self._rule = rule
+        self._log = log
+        self._store = store
+        self._decoder = decoder
+        self._settings = settings
+        self._metrics = metrics
+        self._logger = logger
+        self._topic_id = ""
+        self._partition_count = 0
+        self._sources: list[Incarnation] = []
+        self._partitions: dict[int, Partition] = {}
+        self._handed_over: list[int] | None = None
+        self._backlog: list[Record] = []
+        self._joined = False
+        self._stopping = False
+        self._last_record = time.monotonic()
+        self._last_warning = self._last_record
+        self._last_report = 0.0
+
+    def stop(self) -> None:
+        """Ask the loop to end after this turn."""
+        self._stopping = True
+
+    def run(self, turns: int | None = None) -> None:
+        """Loop until `stop`, or for a number of turns; ends with a checkpoint and leaves the group."""
+        self._topic_id, self._partition_count = self._log.describe()
+        self._sources = self._patiently(lambda: self._store.incarnations(self._settings.topic, self._topic_id))
+        self._log.subscribe(self._on_assigned, self._on_revoked)
+        self._logger.info("joined", topic=self._settings.topic, version=self._rule.version)
+        try:
+            while not self._stopping and turns != 0:
+                self._turn()
+                turns = None if turns is None else turns - 1
+            self._checkpoint(everything=True)
+        finally:
+            self._log.close()
+            self._store.close()
+
+    def _turn(self) -> None:
+        if self._handed_over is not None:
+            self._take_over(self._handed_over)
+        records = [*self._backlog, *self._log.poll(POLL_S)]
+        self._backlog.clear()
+        polled_us = time.time_ns() // 1000
+        by_partition: dict[int, list[Record]] = {}
+        for record in records:
+            by_partition.setdefault(record.partition, []).append(record)
+        for number, ours in by_partition.items():
+            partition = self._partitions.get(number)
+            if partition is not None:
+                self._last_record = time.monotonic()
+                self._fold(partition, ours, polled_us)
+        self._checkpoint()
+        self._report()
+
+    # partitions come and go
+
+    def _on_assigned(self, partitions: list[int]) -> None:
+        self._handed_over = partitions
+
+    def _on_revoked(self, partitions: list[int]) -> None:
+        """Save while the epoch is still ours; what cannot be saved is replayed by the next owner."""
+        self._handed_over = None
+        self._backlog.clear()
+        try:
+            self._save([one for one in self._partitions.values() if one.storable and one.moved])
+        except AlertStoreUnavailable as problem:
+            self._logger.warning("partitions handed back without a checkpoint", problem=str(problem))
+        self._partitions = {}
+        self._logger.info("handed back", partitions=partitions)
+
+    def _take_over(self, numbers: list[int]) -> None:
+        """Raise each epoch, read its state, and only then read records, from the stored offsets."""
+        taken = {number: self._take(number) for number in numbers}
+        if self._handed_over != numbers:
+            return  # the group changed its mind while we waited for the alert store
+        self._handed_over = None
+        self._partitions = taken
+        self._log.assign(offsets_of(taken))
+        self._joined = True
+        self._logger.info("owns", partitions=numbers, offsets=offsets_of(taken))
+
+    def _take(self, number: int) -> Partition:
+        key = PartitionKey(self._rule.name, self._rule.version, self._topic_id, number)
+        buckets = self._settings.state_buckets
+        taken = self._patiently(lambda: self._store.take(key, self._partition_count, buckets))
+        check_bounds(self._settings.topic, number, taken.next_offset, self._log.bounds(number))
+        return Partition(self._rule, key, taken, buckets, self._sources)
+
+    # records become alerts
+
+    def _fold(self, partition: Partition, records: list[Record], polled_us: int) -> None:
+        """Decode and fold one partition's records, then store what they led to, in order.
+
+        From the first folded record until everything is stored the partition is not storable: a
+        checkpoint in between would lose the alerts.
+        """
+        began = time.monotonic()
+        partition.storable = False
+        alerts: list[StampedAlert] = []
+        letters: list[DeadLetter] = []
+        counts: Counter[str] = Counter()
+        for record in records:
+            try:
+                changes = self._decode(partition, record, counts)
+            except DecodeError as problem:
+                counts["dead_letters"] += 1
+                letters.append(DeadLetter(record.partition, record.offset, str(problem), record.key, record.value))
+                continue
+            for change in changes:
+                _, outcome = step(self._rule, partition.state_of(change.user_id), change)
+                counts[outcome.kind] += 1
+                if outcome.alert is not None:
+                    alerts.append(StampedAlert(outcome.alert, _stamps(change, record, polled_us)))
+        partition.folded(time.monotonic() - began)
+        if alerts or letters:
+            written = self._patiently(lambda: self._store.write(self._rule, alerts, letters, self._topic_id))
+            counts.update(alerts=written.stored, alerts_refused=written.suppressed)
+            counts["too_old"] -= written.resolved.total()  # each came to something else, or stays too old
+            counts.update(written.resolved)
+        partition.next_offset = records[-1].offset + 1
+        partition.counters.update(counts)
+        partition.storable = True
+        self._metrics.folded(counts, records[-1].appended_us, len(records))
+
+    def _decode(self, partition: Partition, record: Record, counts: Counter[str]) -> tuple[Change, ...]:
+        """The changes of a record; none for one that is no change of our table."""
+        if not partition.key_was_checked:
+            self._check_key(partition, record)
+        decoded = self._decoder.decode(record.key, record.value, partition.incarnation(record.offset))
+        if not isinstance(decoded, Skipped):
+            return decoded
+        counts["skipped"] += 1
+        if decoded.alarm:
+            self._logger.warning("skipped", reason=decoded.reason, partition=record.partition, offset=record.offset)
+        return ()
+
+    def _check_key(self, partition: Partition, record: Record) -> None:
+        columns = key_columns(record.key)
+        if self._rule.key_column not in columns:
+            raise WrongKey(
+                f"topic {self._settings.topic} is keyed by {sorted(columns)}, wanted {self._rule.key_column}: rows "
+                "of one user would lie in several partitions and alerts would be missed. Set "
+                f"message.key.columns=public.transactions:{self._rule.key_column} in the connector, on a new topic"
+            )
+        partition.key_was_checked = True
+
+    # checkpoints, and the alert store's bad days
+
+    def _checkpoint(self, *, everything: bool = False) -> None:
+        idle_s = time.monotonic() - self._last_record
+        due = [
+            one for one in self._partitions.values() if (one.moved if everything else one.due(self._settings, idle_s))
+        ]
+        if due:
+            self._patiently(lambda: self._save(due))
+
+    def _save(self, partitions: list[Partition]) -> None:
+        """One checkpoint for each; a refused one ends the ownership of its partition."""
+        saved_bytes = 0
+        for partition in partitions:
+            try:
+                saved_bytes += partition.save(self._store)
+            except OwnershipLost as lost:
+                self._logger.warning("stopped writing", reason=str(lost))
+                self._partitions.pop(partition.key.partition, None)
+                self._log.assign(offsets_of(self._partitions))
+        saved = [one for one in partitions if one.key.partition in self._partitions]
+        if saved:
+            self._log.commit({one.key.partition: one.next_offset for one in saved})
+        self._metrics.checkpoint_bytes.set(saved_bytes)
+
+    def _patiently(self, action: Callable[[], T]) -> T:
+        """Do it; while the alert store is away, pause fetching, keep polling and try again."""
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(AlertStoreUnavailable),
+            wait=tenacity.wait_exponential(multiplier=0.1, max=5),
+            stop=lambda _state: self._stopping,
+            sleep=self._keep_polling,
+            before_sleep=self._note_failure,
+            reraise=True,
+        )
+        result = retrying(action)
+        if retrying.statistics.get("attempt_number", 1) > 1:
+            self._log.resume()
+            self._logger.info("alert store is back")
+        return result
+
+    def _note_failure(self, state: tenacity.RetryCallState) -> None:
+        problem = state.outcome.exception() if state.outcome else None
+        self._metrics.store_failures.inc()
+        if state.attempt_number == 1:
+            self._log.pause()
+            self._logger.warning("paused", problem=str(problem))
+
+    def _keep_polling(self, seconds: float) -> None:
+        """Wait while staying in the group; what was fetched before the pause is kept for later."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and not self._stopping:
+            self._backlog.extend(self._log.poll(min(left, POLL_S)))
+            self._metrics.turned(joined=self._joined)
+
+    # what can be seen from outside
+
+    def _report(self) -> None:
+        now = time.monotonic()
+        self._metrics.turned(joined=self._joined)
+        if now - self._last_report < REPORT_S:
+            return
+        self._last_report = now
+        ends = {number: self._log.known_end(number) for number in self._partitions}
+        lag = sum(max(0, end - self._partitions[number].next_offset) for number, end in ends.items() if end is not None)
+        self._metrics.position(lag, [one.age_s() for one in self._partitions.values() if one.moved])
+        self._metrics.partitions.set(len(self._partitions))
+        quiet_s = now - max(self._last_record, self._last_warning)
+        if quiet_s >= self._settings.idle_warning_s:
+            self._last_warning = now
+            offsets = offsets_of(self._partitions)
+            reason = why_nothing_arrives(self._settings, offsets, ends)
+            self._logger.warning(
+                "no records",
+                seconds=round(now - self._last_record),
+                topic=self._settings.topic,
+                group=self._settings.group(self._rule.name),
+                offsets=offsets,
+                ends=ends,
+                reason=reason,
+            )
+
+
+def _stamps(change: Change, record: Record, polled_us: int) -> Stamps:
+    decided_us = time.time_ns() // 1000
+    return Stamps(change.committed_us, change.captured_us, record.appended_us, polled_us, decided_us)
+
+
+def build(rule_name: str, settings: Settings) -> Agent:
+    """The agent of a rule, with everything real."""
+    rule = configured(rule_name, settings.rule_parameters)
+    logger = configure("agent", rule=rule.name, run_id=settings.run_id)
+    metrics = Metrics(rule.name)
+    envelope = EnvelopeFormat(
+        event_time_unit=settings.event_time_unit,
+        amount_scale=settings.amount_scale,
+        flattened=settings.flattened,
+    )
+    agent = Agent(
+        rule=rule,
+        log=ConfluentChangeLog(settings.kafka_bootstrap_servers, settings.topic, settings.group(rule.name)),
+        store=AlertStore(settings.alerts_dsn.get_secret_value(), PATH),
+        decoder=EnvelopeDecoder(envelope),
+        settings=settings,
+        metrics=metrics,
+        logger=logger,
+    )
+    server = serve(metrics, settings.metrics_port)
+    logger.info("serving metrics", port=server.server_port)
+    return agent
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one agent until SIGTERM or SIGINT; the exit status is that of the error that stopped it."""
+    parser = argparse.ArgumentParser(prog="python -m streaming.agent", description="Run one agent.")
+    parser.add_argument("--rule", required=True, choices=list(RULES), help="the rule that this agent folds")
+    given = parser.parse_args(arguments)
+    try:
+        agent = build(given.rule, load_settings())
+        for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(signal_number, lambda *_: agent.stop())
+        agent.run()
+    except TwinpathError as error:
+        sys.stderr.write(f"agent {given.rule} stopped: {type(error).__name__}: {error}\n")
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""Every setting: its name, default and unit, once. `.env.example` is checked against this module.
+
+Precedence: command-line options, then the environment, then `.env` in the project's root, then the
+defaults below. The environment's name is the field's name in capitals.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from twinpath.errors import ConfigurationError
+
+ROOT = Path(__file__).resolve().parent.parent
+LOOPBACK = "127.0.0.1"
+
+
+class Settings(BaseSettings):
+    """One value for each setting; names derived from them are properties below."""
+
+    model_config = SettingsConfigDict(
+        env_file=ROOT / ".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        str_strip_whitespace=True,
+    )
+
+    pghost: str = Field(LOOPBACK, description="host of the source PostgreSQL")
+    pgport: int = Field(5432, ge=1, le=65535, description="port of the source PostgreSQL")
+    pgdatabase: str = Field("mydb", description="source database that holds the table transactions")
+    postgres_password: SecretStr = Field(
+        SecretStr(""),
+        description="password of the superuser postgres; empty: random, made at the first start",
+    )
+    alerts_dsn: SecretStr = Field(
+        SecretStr(""), description="DSN of the alert store; empty: database alerts on the stack's server"
+    )
+    kafka_bootstrap_servers: str = Field(f"{LOOPBACK}:9092", description="Kafka, host:port[,host:port]")
+    kafka_controller_port: int = Field(9093, ge=1, le=65535, description="port of Kafka's controller")
+    connect_url: str = Field(f"http://{LOOPBACK}:8083", description="REST address of Kafka Connect")
+    topic_prefix: str = Field("dbserver1", pattern=r"^[A-Za-z0-9._-]+$", description="Debezium's topic.prefix")
+    topic_partitions: int = Field(4, ge=1, le=1000, description="partitions of a topic that we create")
+    run_id: str = Field("", pattern=r"^[a-z0-9]*$", description="id of a measured run; empty: the standard names")
+
+    event_time_unit: Literal["s", "ms", "us", "ns"] = Field("us", description="unit of an integer created_at")
+    amount_scale: int | None = Field(
+        None, ge=0, le=18, description="decimals of an amount that arrives as base64; empty: amounts are text"
+    )
+    flattened: bool = Field(False, description="records were flattened by ExtractNewRecordState")
+    rule_parameters: dict[str, dict[str, Any]] = Field(
+        {}, description='rule parameters that differ from the defaults, JSON: {"spending": {"ratio": 4}}'
+    )
+
+    state_buckets: int = Field(64, ge=1, le=4096, description="buckets of users per partition in a checkpoint")
+    checkpoint_every_s: float = Field(60.0, gt=0, description="longest time between two checkpoints, seconds")
+    checkpoint_replay_s: float = Field(5.0, gt=0, description="a checkpoint when replaying would cost more, seconds")
+    checkpoint_idle_s: float = Field(1.0, gt=0, description="a checkpoint after this much idleness, seconds")
+    idle_warning_s: float = Field(30.0, gt=0, description="an agent without input says which hop is stuck, seconds")
+    metrics_port: int = Field(0, ge=0, le=65535, description="port of an agent's /metrics; 0: a free one")
+    spending_metrics_port: int = Field(9301, ge=1, le=65535, description="/metrics of the agent spending under up")
+    velocity_metrics_port: int = Field(9302, ge=1, le=65535, description="/metrics of the agent velocity under up")
+
+    rate: int = Field(500, ge=1, le=1_000_000, description="rows per second of a load")
+    duration: float = Field(60.0, gt=0, description="length of a load, seconds")
+    seed: int = Field(7, ge=0, description="seed of the workload")
+    profile: Literal["labelled", "uniform"] = Field("labelled", description="workload profile")
+
+    @field_validator("amount_scale", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @property
+    def suffix(self) -> str:
+        """What a run's own names end in; empty for the standard names."""
+        return f"_{self.run_id}" if self.run_id else ""
+
+    @property
+    def source_database(self) -> str:
+        """The source database of this run."""
+        return f"{self.pgdatabase}{self.suffix}"
+
+    @property
+    def alerts_database(self) -> str:
+        """The alert store's database on the stack's server."""
+        return f"alerts{self.suffix}"
+
+    @property
+    def prefix(self) -> str:
+        """Debezium's topic prefix of this run."""
+        return f"{self.topic_prefix}{self.suffix}"
+
+    @property
+    def topic(self) -> str:
+        """The topic that carries the changes of `transactions`."""
+        return f"{self.prefix}.public.transactions"
+
+    @property
+    def connector(self) -> str:
+        """Name of the connector."""
+        return f"transactions{self.suffix}"
+
+    @property
+    def publication(self) -> str:
+        """Name of the publication."""
+        return f"transactions{self.suffix}"
+
+    @property
+    def slot(self) -> str:
+        """Name of the replication slot."""
+        return f"twinpath_transactions{self.suffix}"
+
+    def group(self, rule: str) -> str:
+        """Consumer group of a rule's agents."""
+        return f"twinpath-{rule}{self.suffix}"
+
+    def environment(self) -> dict[str, str]:
+        """The settings that differ from the defaults, as environment variables for a child process."""
+        values: dict[str, str] = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if value == field.default or value is None:
+                continue
+            if isinstance(value, SecretStr):
+                value = value.get_secret_value()
+            values[name.upper()] = json.dumps(value) if isinstance(value, dict) else str(value)
+        return values
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from options, environment, `.env` and defaults; ConfigurationError names what is wrong."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            for problem in error.errors(include_input=False)
+        ]
+        raise ConfigurationError("; ".join(lines)) from None
+    except ValueError as error:  # a value that is no JSON where JSON is wanted
+        raise ConfigurationError(str(error)) from None
