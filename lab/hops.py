@@ -176,7 +176,7 @@ def _agent(rule: str, stack: Stack) -> Hop:
         log = process.log_of(stack.home, agents.name(rule))
         return Hop(name, False, f"runs, but {agents.url(rule)}/healthz is not ok", f"read {log}")
     version = configured(rule, stack.settings.rule_parameters).version
-    dsn = stack.credentials.alerts_dsn("twinpath_lab")
+    dsn = stack.credentials.alerts_dsn(stack.settings, "twinpath_lab")
     with closing(psycopg2.connect(dsn)) as session, session.cursor() as cursor:
         cursor.execute(
             "SELECT coalesce(sum(next_offset), 0)::bigint FROM checkpoints "

@@ -29,7 +29,7 @@ def show(stack: Stack, *, follow: bool, user: int | None, as_json: bool) -> None
     shown: set[tuple[Any, ...]] = set()
     since: datetime | None = None
     try:
-        session = psycopg2.connect(stack.credentials.alerts_dsn("twinpath_reader"), connect_timeout=5)
+        session = psycopg2.connect(stack.credentials.alerts_dsn(stack.settings, "twinpath_reader"), connect_timeout=5)
     except psycopg2.OperationalError as error:
         first = str(error).strip().partition("\n")[0]
         raise ServiceFault(f"the alert store does not answer: {first}. Run: twinpath up") from None

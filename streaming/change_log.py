@@ -15,6 +15,7 @@ from twinpath.errors import ChangeLogUnavailable, ConfigurationError, GapError, 
 
 CALL_TIMEOUT_S = 10.0
 MAX_RECORDS = 5_000
+LIBRDKAFKA = logging.getLogger("librdkafka")
 PASSING = {
     KafkaError._ALL_BROKERS_DOWN,
     KafkaError._TRANSPORT,
@@ -60,14 +61,13 @@ class ConfluentChangeLog:
             "partition.assignment.strategy": "range",
             "queued.max.messages.kbytes": 32_768,
             "fetch.message.max.bytes": 8_388_608,
-            "logger": logging.getLogger("librdkafka"),
         }
-        self._consumer = Consumer(config)
+        self._consumer = Consumer(config, logger=LIBRDKAFKA)
 
     def describe(self) -> tuple[str, int]:
         """The topic's id and its number of partitions."""
         try:
-            admin = AdminClient({"bootstrap.servers": self._servers, "logger": logging.getLogger("librdkafka")})
+            admin = AdminClient({"bootstrap.servers": self._servers}, logger=LIBRDKAFKA)
             future = admin.describe_topics(TopicCollection([self._topic]), request_timeout=CALL_TIMEOUT_S)
             described = future[self._topic].result(timeout=CALL_TIMEOUT_S + 1)
         except KafkaException as error:
@@ -108,8 +108,7 @@ class ConfluentChangeLog:
         for message in (first, *self._consumer.consume(MAX_RECORDS, 0)):
             error = message.error()
             if error is None:
-                stamp_us = message.timestamp()[1] * 1000
-                records.append(Record(message.partition(), message.offset(), message.key(), message.value(), stamp_us))
+                records.append(_record(message))
             else:
                 self._judge(error)
         return records
@@ -157,3 +156,8 @@ class ConfluentChangeLog:
     def close(self) -> None:
         """Leave the group."""
         self._consumer.close()
+
+
+def _record(message: Any) -> Record:
+    stamp_us = message.timestamp()[1] * 1000
+    return Record(message.partition(), message.offset(), message.key(), message.value(), stamp_us)

@@ -31,7 +31,7 @@ class Agents:
         (self._home.path / f"{self.name(rule)}.port").write_text(str(port))
         environment = {
             **self._settings.environment(),
-            "ALERTS_DSN": self._credentials.alerts_dsn(),
+            "ALERTS_DSN": self._credentials.alerts_dsn(self._settings),
             "METRICS_PORT": str(port),
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": str(ROOT),

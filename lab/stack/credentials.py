@@ -49,9 +49,9 @@ class Credentials:
             password=self._passwords[role],
         )
 
-    def alerts_dsn(self, role: str = "twinpath_alerts") -> str:
-        """DSN of the alert store: the given one, else the stack's own."""
-        return self._settings.alerts_dsn.get_secret_value() or self.dsn(role, self._settings.alerts_database)
+    def alerts_dsn(self, settings: Settings, role: str = "twinpath_alerts") -> str:
+        """DSN of the alert store of these names: the given one, else the stack's own."""
+        return settings.alerts_dsn.get_secret_value() or self.dsn(role, settings.alerts_database)
 
     def _save(self) -> None:
         self._home.write_private(FILE, json.dumps(self._passwords, indent=1))

@@ -37,7 +37,7 @@ class Kafka:
         properties.write_text(self._properties())
         identity = self._folder / "cluster.id"
         if not identity.exists():
-            identity.write_text(urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))
+            identity.write_text(_base64(uuid.uuid4()))
         if not (self._folder / "log" / "meta.properties").exists():
             self._format(str(properties), identity.read_text())
         command = java_command("broker", HEAP_MB, "kafka.Kafka", str(properties))
@@ -119,6 +119,17 @@ def create_topic(settings: Settings, topic: str, partitions: int, config: dict[s
             client.create_topics([NewTopic(topic, partitions, 1, topic_configs=config)])
         except TopicAlreadyExistsError:
             return
+
+
+def topic_id(settings: Settings, topic: str) -> str:
+    """Kafka's id of a topic, in the base64 form that Kafka's tools and librdkafka print."""
+    with admin(settings) as client:
+        (described,) = client.describe_topics([topic])
+    return _base64(uuid.UUID(str(described["topic_id"])))
+
+
+def _base64(number: uuid.UUID) -> str:
+    return urlsafe_b64encode(number.bytes).decode().rstrip("=")
 
 
 def delete_topics(settings: Settings, prefix: str) -> None:

@@ -88,9 +88,7 @@ class Scope:
 
     def topic_id(self) -> str:
         """Kafka's id of the topic."""
-        with kafka.admin(self.settings) as client:
-            (described,) = client.describe_topics([self.settings.topic])
-        return str(described["topic_id"])
+        return kafka.topic_id(self.settings, self.settings.topic)
 
     def start_connector(self) -> None:
         """Put the connector and wait for each of its tasks and for its slot."""
