@@ -28,7 +28,10 @@ class Progress:
 
 
 class Step:
-    """`with progress.step("postgres") as step: ...; step.detail = "port 5432"`."""
+    """`with progress.step("postgres") as step: ...; step.detail = "port 5432"`.
+
+    It says that it starts when it is made, so that steps made together run together.
+    """
 
     def __init__(self, progress: Progress, name: str) -> None:
         self._progress = progress
@@ -36,9 +39,9 @@ class Step:
         self._began = time.monotonic()
         self.done = "healthy"
         self.detail = ""
+        progress.say(f"{name}: starting")
 
     def __enter__(self) -> "Step":
-        self._progress.say(f"{self._name}: starting")
         return self
 
     def __exit__(

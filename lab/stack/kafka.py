@@ -56,6 +56,8 @@ class Kafka:
         return (self._folder / "cluster.id").read_text()
 
     def _answers(self) -> bool:
+        if not process.listens(self._port):
+            return False  # a client that is refused once waits for seconds before it tries again
         try:
             with admin(self._settings) as client:
                 found = client.describe_cluster()["cluster_id"]

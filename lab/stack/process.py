@@ -19,6 +19,7 @@ from twinpath.errors import EnvironmentFault, ServiceFault
 from twinpath.settings import LOOPBACK
 
 STOP_TIMEOUT_S = 20.0
+_children: dict[int, subprocess.Popen[bytes]] = {}  # so that ended ones are reaped
 
 
 def start(home: Home, name: str, command: list[str], env: Mapping[str, str] | None = None) -> psutil.Process:
@@ -32,6 +33,7 @@ def start(home: Home, name: str, command: list[str], env: Mapping[str, str] | No
             env={**os.environ, **(env or {})},
             start_new_session=True,
         )
+    _children[child.pid] = child
     process = psutil.Process(child.pid)
     saved = {"pid": child.pid, "started": process.create_time()}
     (home.processes / f"{name}.json").write_text(json.dumps(saved))
@@ -79,6 +81,9 @@ def stop(home: Home, name: str, how: signal.Signals = signal.SIGTERM, timeout_s:
 def wait_gone(process: psutil.Process, timeout_s: float) -> None:
     """Wait until a process has ended; a child of ours is reaped. Raises psutil.TimeoutExpired."""
     process.wait(timeout=timeout_s)
+    child = _children.pop(process.pid, None)
+    if child is not None:
+        child.poll()
 
 
 def wait_until(home: Home, name: str, ready: Callable[[], bool], timeout_s: float, what: str = "it answered") -> None:
@@ -115,6 +120,15 @@ def check_port(port: int, service: str, setting: str) -> None:
                 f"port {port}, wanted by {service}, is taken by {port_owner(port)}. "
                 f"Stop it, or choose another port with {setting}"
             ) from None
+
+
+def listens(port: int) -> bool:
+    """True when something accepts connections on a loopback port."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=1):
+            return True
+    except OSError:
+        return False
 
 
 def port_owner(port: int) -> str:

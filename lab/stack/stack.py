@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 
 import psutil
 
-from lab.console import Progress
+from lab.console import Progress, Step
 from lab.stack import process
 from lab.stack.agents import RULES, Agents
 from lab.stack.connect import Connect
@@ -47,21 +47,22 @@ class Stack:
     def start_services(self) -> None:
         """PostgreSQL, Kafka and Connect; whatever runs already is left running."""
         started: list[str] = []
+        steps: dict[str, Step] = {}
         try:
             for name, service in (("postgres", self.postgres), ("kafka", self.kafka)):
                 if not self._says_running(name):
                     started.append(name)
+                    steps[name] = self.progress.step(name)
                     service.start()
-            for name, service, port in (
+            for name, service, address in (
                 ("postgres", self.postgres, self.settings.pgport),
                 ("kafka", self.kafka, self.settings.kafka_bootstrap_servers),
             ):
                 if name in started:
-                    with self.progress.step(name) as step:
+                    with steps[name] as step:
                         service.wait()
-                        step.detail = self._where(name, port)
-            if "postgres" in started:
-                self.postgres.set_up_roles()
+                        step.detail = self._where(name, address)
+            self.postgres.set_up_roles()
             if not self._says_running("connect"):
                 started.append("connect")
                 with self.progress.step("connect") as step:

@@ -1,0 +1,46 @@
+# `make` lists what there is.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup demo up down test test-long unit check format lock lock-jars
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## .venv, Java and jars; the second time it only looks
+	@$(PYTHON) lab/bootstrap.py
+
+demo: setup ## the whole line under load with two kills, proved equal to the oracle (knobs: RATE, DURATION, SEED)
+	@$(BIN)/twinpath demo
+
+up: setup ## PostgreSQL, Kafka, Connect, connector and both agents on the standard ports
+	@$(BIN)/twinpath up
+
+down: ## stop what `make up` started, keep everything
+	@$(BIN)/twinpath down
+
+test: setup ## unit, integration and end-to-end tests on the real services
+	@$(BIN)/python -m pytest -m "not long"
+
+test-long: setup ## the longer proofs
+	@$(BIN)/python -m pytest -m long
+
+unit: setup ## unit tests only
+	@$(BIN)/python -m pytest -q tests/unit
+
+check: setup ## ruff, mypy, unit tests (import arrows, settings and README agreement among them)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/unit
+
+format: setup ## ruff's formatting
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: setup ## write requirements.lock anew from what is installed
+	@{ echo "# The whole tree that requirements.txt resolved to (\`make lock\` writes it anew); used as constraints."; \
+	   $(BIN)/python -m pip freeze --all --exclude pip --exclude twinpath --exclude-editable | grep -v '^-e'; } > requirements.lock
+
+lock-jars: setup ## fetch all jars and write lab/stack/jars/jars.lock anew
+	@$(PYTHON) lab/bootstrap.py --lock-jars

@@ -1,0 +1,122 @@
+"""The SQL files: safe to run twice, and each role may do what it must and nothing else."""
+
+from contextlib import closing
+
+import psycopg2
+import pytest
+
+from tests.conftest import Line
+
+pytestmark = pytest.mark.integration
+INSERT = "INSERT INTO transactions (user_id, amount) VALUES (1, 2)"
+ALERT = (
+    "INSERT INTO alert_log (path, rule, rule_version, user_id, tx_id, incarnation, previous_commit_lsn, row_lsn, op, "
+    "status, score, reason, features, digest) VALUES ('agent', 'r', 'v', 1, 1, 1, 1, 1, 'c', 'RAISED', 1, '', '{}', '')"
+)
+DENIED = [
+    ("twinpath_writer", "source", "TRUNCATE transactions"),
+    ("twinpath_writer", "source", "ALTER TABLE transactions ADD COLUMN x int"),
+    ("twinpath_writer", "source", "CREATE TABLE mine (x int)"),
+    ("twinpath_writer", "source", "CREATE PUBLICATION mine FOR ALL TABLES"),
+    ("twinpath_writer", "alerts", "SELECT * FROM alert_log"),
+    ("twinpath_writer", "alerts", "SELECT * FROM dead_letters"),
+    ("twinpath_writer", "source", "SELECT pg_create_logical_replication_slot('mine', 'pgoutput')"),
+    ("twinpath_cdc", "source", INSERT),
+    ("twinpath_cdc", "source", "DELETE FROM transactions"),
+    ("twinpath_cdc", "alerts", "SELECT * FROM alert_log"),
+    ("twinpath_reader", "source", INSERT),
+    ("twinpath_reader", "alerts", ALERT),
+    ("twinpath_reader", "alerts", "SELECT * FROM dead_letters"),
+    ("twinpath_reader", "alerts", "SELECT * FROM state_buckets"),
+    ("twinpath_alerts", "source", "SELECT * FROM transactions"),
+    ("twinpath_alerts", "source", INSERT),
+    ("twinpath_alerts", "alerts", "UPDATE alert_log SET score = 0"),
+    ("twinpath_alerts", "alerts", "DELETE FROM alert_log"),
+    ("twinpath_alerts", "alerts", "TRUNCATE alert_log"),
+    ("twinpath_alerts", "alerts", "DELETE FROM dead_letters"),
+    ("twinpath_alerts", "alerts", "UPDATE sources SET topic_id = 'x'"),
+    ("twinpath_alerts", "alerts", "DROP TABLE alert_log"),
+    ("twinpath_lab", "source", "ALTER ROLE postgres PASSWORD 'mine'"),
+    ("twinpath_lab", "source", "COPY transactions TO PROGRAM 'cat'"),
+]
+ALLOWED = [
+    ("twinpath_writer", "source", INSERT),
+    ("twinpath_writer", "source", "UPDATE transactions SET amount = 3"),
+    ("twinpath_writer", "source", "DELETE FROM transactions"),
+    ("twinpath_cdc", "source", "SELECT * FROM transactions"),
+    ("twinpath_reader", "source", "SELECT * FROM transactions"),
+    ("twinpath_reader", "alerts", "SELECT * FROM alerts_current"),
+    ("twinpath_reader", "alerts", "SELECT * FROM alert_latency"),
+    ("twinpath_alerts", "alerts", ALERT),
+]
+
+
+def execute(line: Line, role: str, where: str, statement: str) -> None:
+    database = line.settings.source_database if where == "source" else line.settings.alerts_database
+    with closing(psycopg2.connect(line.stack.credentials.dsn(role, database))) as session:
+        with session, session.cursor() as cursor:
+            cursor.execute(statement)
+
+
+def test_every_role_is_denied_what_is_not_its_own(store_line: Line) -> None:
+    passed = []
+    for role, where, statement in DENIED:
+        try:
+            execute(store_line, role, where, statement)
+        except psycopg2.errors.InsufficientPrivilege:
+            continue
+        passed.append((role, statement))
+    assert passed == []
+
+
+def test_every_role_may_do_its_work(store_line: Line) -> None:
+    for role, where, statement in ALLOWED:
+        execute(store_line, role, where, statement)
+
+
+def test_no_role_of_ours_is_a_superuser(store_line: Line) -> None:
+    found = store_line.rows("SELECT rolname FROM pg_roles WHERE rolname LIKE 'twinpath%' AND rolsuper")
+    assert found == []
+
+
+def test_every_file_can_be_run_again(store_line: Line) -> None:
+    execute(store_line, "twinpath_writer", "source", INSERT)
+    store_line.scope.create_databases(store_line.scope.open_as_lab)
+    store_line.stack.postgres.set_up_roles()
+    source = store_line.settings.source_database
+    assert store_line.rows("SELECT count(*) FROM transactions", database=source) == [(1,)]
+
+
+def test_no_password_stands_in_the_servers_statistics_or_log(store_line: Line) -> None:
+    line = store_line
+    statements = line.rows("SELECT query FROM pg_stat_statements WHERE query ILIKE '%%password%%'", database="postgres")
+    log = (line.stack.home.logs / "postgres.log").read_text()
+    for role in ("twinpath_writer", "twinpath_alerts", "twinpath_lab", "postgres"):
+        password = line.stack.credentials.password(role)
+        assert not any(password in query for (query,) in statements)
+        assert password not in log
+
+
+def test_passwords_lie_in_files_that_only_their_owner_can_read(store_line: Line) -> None:
+    folder = store_line.stack.home.secrets
+    assert folder.stat().st_mode & 0o777 == 0o700
+    found = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert found == {"passwords.json": 0o600, "cdc.properties": 0o600}
+
+
+def test_latency_is_counted_between_two_commits_of_one_server(store_line: Line) -> None:
+    source = store_line.session()
+    with source, source.cursor() as cursor:
+        cursor.execute("INSERT INTO transactions (user_id, amount) VALUES (1, 2) RETURNING pg_current_xact_id()::text")
+        (xid,) = cursor.fetchone()
+    alerts = store_line.session("twinpath_alerts", store_line.settings.alerts_database)
+    with alerts, alerts.cursor() as cursor:
+        cursor.execute(ALERT.replace("digest)", "digest, source_xid)").replace("'', '{}', '')", f"'', '{{}}', '', {xid})"))
+        cursor.execute(ALERT.replace("1, 1, 1, 1, 1, 'c'", "1, 2, 1, 1, 1, 'c'"))
+    found = store_line.rows(
+        "SELECT l.latency_ms::float, extract(epoch FROM pg_xact_commit_timestamp(a.xmin) - l.changed_at)::float * 1000 "
+        "FROM alert_latency l JOIN alert_log a USING (tx_id) ORDER BY tx_id"
+    )
+    assert found[0][0] == pytest.approx(found[0][1])
+    assert found[0][0] > 0
+    assert found[1] == (None, None)
