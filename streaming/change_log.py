@@ -80,7 +80,9 @@ class ConfluentChangeLog:
             raise ChangeLogUnavailable(f"Kafka at {self._servers}: {error.args[0].str()}") from None
         except TimeoutError:
             raise ChangeLogUnavailable(f"Kafka at {self._servers} did not answer") from None
-        return str(described.topic_id), len(described.partitions)
+        # librdkafka writes ids in plain base64, Kafka and its tools in the URL-safe alphabet
+        topic_id = str(described.topic_id).replace("+", "-").replace("/", "_").rstrip("=")
+        return topic_id, len(described.partitions)
 
     def subscribe(self, assigned: Callable[[list[int]], None], revoked: Callable[[list[int]], None]) -> None:
         """Join the group. `assigned` only takes note; reading starts with `assign`."""
