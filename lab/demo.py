@@ -139,7 +139,7 @@ class Demo:
 
     def _wait_until_judged(self) -> dict[int, int]:
         with self._progress.step("fence: everything committed is judged") as step:
-            lsn = fence.current_lsn(self._lab("postgres"))
+            lsn = fence.mark(self._lab(self._settings.source_database))
             if self._kills:
                 wait_for_tasks(self._settings)
                 self._scope.wait_for_slot()

@@ -79,8 +79,8 @@ class Line:
 
     def wait_until_in_kafka(self) -> dict[int, int]:
         """Wait until everything committed so far is in the topic; returns its end offsets."""
-        lab = self.stack.credentials.dsn("twinpath_lab", "postgres")
-        fence.wait_for_slot(lab, self.settings.slot, fence.current_lsn(lab), DEADLINE_S)
+        source = self.stack.credentials.dsn("twinpath_lab", self.settings.source_database)
+        fence.wait_for_slot(source, self.settings.slot, fence.mark(source), DEADLINE_S)
         return fence.end_offsets(self.settings)
 
     def wait_until_judged(self, *rules: Rule) -> dict[int, int]:

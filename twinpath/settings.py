@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     topic_partitions: int = Field(4, ge=1, le=1000, description="partitions of a topic that we create")
     run_id: str = Field("", pattern=r"^[a-z0-9]*$", description="id of a measured run; empty: the standard names")
 
+    twinpath_home: str = Field("", description="folder of the stack's data, logs and passwords; empty: .twinpath/stack")
+
     event_time_unit: Literal["s", "ms", "us", "ns"] = Field("us", description="unit of an integer created_at")
     amount_scale: int | None = Field(
         None, ge=0, le=18, description="decimals of an amount that arrives as base64; empty: amounts are text"

@@ -1,4 +1,9 @@
-"""The fence: after the writers stopped, wait until everything they committed was judged by everyone."""
+"""The fence: after the writers stopped, wait until everything they committed was judged by everyone.
+
+A marker is written into the log itself (a logical message: no table is touched). Logical decoding hands
+transactions out in the order of their commits, so when the slot has confirmed the marker, everything
+that was committed before it is in Kafka.
+"""
 
 import time
 from collections.abc import Iterable
@@ -21,8 +26,16 @@ def current_lsn(dsn: str) -> int:
     return int(lsn)
 
 
+def mark(dsn: str) -> int:
+    """Write a marker into the log of the source database; returns its LSN."""
+    with closing(psycopg2.connect(dsn)) as session, session, session.cursor() as cursor:
+        cursor.execute("SELECT (pg_logical_emit_message(true, 'twinpath', 'fence') - '0/0')::bigint")
+        (lsn,) = cursor.fetchone() or (0,)
+    return int(lsn)
+
+
 def wait_for_slot(dsn: str, slot: str, lsn: int, timeout_s: float) -> None:
-    """Wait until the connector has confirmed everything before `lsn`: then it is in Kafka."""
+    """Wait until the connector has confirmed the marker at `lsn`: then everything before it is in Kafka."""
     deadline = time.monotonic() + timeout_s
     with closing(psycopg2.connect(dsn)) as session, session.cursor() as cursor:
         session.autocommit = True

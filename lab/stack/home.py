@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twinpath.errors import EnvironmentFault
-from twinpath.settings import ROOT
+from twinpath.settings import ROOT, Settings
 
 STATE = ROOT / ".twinpath"
 
@@ -46,7 +46,8 @@ class Home:
     def outside(self) -> Path:
         """This stack's folder under the temporary area, for a PostgreSQL that cannot enter the checkout."""
         checkout = hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"twinpath-{checkout}" / self.path.name
+        own = hashlib.sha256(str(self.path).encode()).hexdigest()[:8]
+        return Path(tempfile.gettempdir()) / f"twinpath-{checkout}" / own
 
     def make(self) -> None:
         """Create the folders with the permissions they need."""
@@ -69,7 +70,9 @@ class Home:
         return path
 
 
-STANDARD = Home(STATE / "stack")
+def standard_home(settings: Settings) -> Home:
+    """The checkout's own stack, or the folder that TWINPATH_HOME names."""
+    return Home(Path(settings.twinpath_home).resolve() if settings.twinpath_home else STATE / "stack")
 
 
 def private_home() -> Home:

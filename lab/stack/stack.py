@@ -12,7 +12,7 @@ from lab.stack import process
 from lab.stack.agents import RULES, Agents
 from lab.stack.connect import Connect
 from lab.stack.credentials import Credentials
-from lab.stack.home import STANDARD, STATE, Home, private_home
+from lab.stack.home import STATE, Home, private_home, standard_home
 from lab.stack.kafka import Kafka
 from lab.stack.postgres import Postgres, run_file
 from lab.stack.scope import Scope, _create_database
@@ -154,10 +154,10 @@ def saved_addresses(home: Home) -> dict[str, object]:
 def standard_stack(progress: Progress, **overrides: object) -> Stack:
     """The checkout's own stack; while it runs, on the addresses it was started with."""
     settings = load_settings(**overrides)
-    stack = Stack(STANDARD, settings, progress)
-    if process.names(STANDARD):
-        stack = Stack(STANDARD, load_settings(**{**overrides, **saved_addresses(STANDARD)}), progress)
-    return stack
+    home = standard_home(settings)
+    if any(process.running(home, name) for name in process.names(home)):
+        settings = load_settings(**{**overrides, **saved_addresses(home)})
+    return Stack(home, settings, progress)
 
 
 @contextmanager

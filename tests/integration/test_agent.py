@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import httpx
 import psutil
 import pytest
+from kafka import TopicPartition
 
-from lab.stack import process
+from lab.stack import kafka, process
 from tests.conftest import Line, wait_for
 from tests.integration.publishing import envelope, key, publish, row, usual_payments
 from twinpath.detection.rules import RULES
@@ -128,8 +129,6 @@ def test_a_group_that_forgot_its_offsets_changes_nothing(topic_line: Line) -> No
     start(topic_line)
     topic_line.wait_until_judged(SPENDING)
     topic_line.agents.stop("spending")
-    from lab.stack import kafka
-
     with kafka.admin(topic_line.settings) as client:
         client.delete_groups([topic_line.settings.group("spending")])
     publish(topic_line.settings, usual_payments(7, 5, ["9000.00"]))
@@ -242,10 +241,6 @@ def test_an_agent_listens_on_loopback_only_and_shows_no_password(topic_line: Lin
 
 
 def test_records_gone_before_they_were_judged_halt_the_agent(topic_line: Line) -> None:
-    from kafka import TopicPartition
-
-    from lab.stack import kafka
-
     publish(topic_line.settings, TROUBLE)
     with kafka.admin(topic_line.settings) as client:
         client.delete_records({TopicPartition(topic_line.settings.topic, 0): 2})

@@ -53,9 +53,9 @@ ALLOWED = [
 
 def execute(line: Line, role: str, where: str, statement: str) -> None:
     database = line.settings.source_database if where == "source" else line.settings.alerts_database
-    with closing(psycopg2.connect(line.stack.credentials.dsn(role, database))) as session:
-        with session, session.cursor() as cursor:
-            cursor.execute(statement)
+    dsn = line.stack.credentials.dsn(role, database)
+    with closing(psycopg2.connect(dsn)) as session, session, session.cursor() as cursor:
+        cursor.execute(statement)
 
 
 def test_every_role_is_denied_what_is_not_its_own(store_line: Line) -> None:
@@ -111,7 +111,8 @@ def test_latency_is_counted_between_two_commits_of_one_server(store_line: Line) 
         (xid,) = cursor.fetchone()
     alerts = store_line.session("twinpath_alerts", store_line.settings.alerts_database)
     with alerts, alerts.cursor() as cursor:
-        cursor.execute(ALERT.replace("digest)", "digest, source_xid)").replace("'', '{}', '')", f"'', '{{}}', '', {xid})"))
+        stamped = ALERT.replace("digest)", "digest, source_xid)").replace("'', '{}', '')", f"'', '{{}}', '', {xid})")
+        cursor.execute(stamped)
         cursor.execute(ALERT.replace("1, 1, 1, 1, 1, 'c'", "1, 2, 1, 1, 1, 'c'"))
     found = store_line.rows(
         "SELECT l.latency_ms::float, extract(epoch FROM pg_xact_commit_timestamp(a.xmin) - l.changed_at)::float * 1000 "

@@ -145,6 +145,9 @@ CASES = [
     Case("01-null-value-and-key", None, Skipped("tombstone"), key=None),
     Case("02-empty-bytes", b"", "value"),
     Case("03-not-utf8", text(message()).replace(b"visa", b"vi\xff\xfe"), "value"),
+    Case("03-column-name-not-utf8", text(message()).replace(b"card_type", b"card\xff"), "value"),
+    Case("03-surrogate", text(message()).replace(b"visa", b"vi\xed\xa0\x80"), "value"),
+    Case("03-byte-order-mark", b"\xef\xbb\xbf" + text(message()), "value"),
     Case("03-utf16", json.dumps(message()).encode("utf-16"), "value"),
     Case("04-truncated", text(message())[:-1], "value"),
     Case("04-two-documents", text(message()) * 2, "value"),
@@ -292,6 +295,7 @@ CASES = [
     Case("36-amount-huge-exponent", row(amount="1E+999999999999"), "after.amount"),
     Case("36-amount-tiny-exponent", row(amount="1E-999999999999"), "after.amount"),
     Case("37-amount-300-digits", row(amount="9" * 300), "after.amount"),
+    Case("37-amount-5000-digits", row(amount="1" * 5000), "after.amount"),
     Case("38-amount-3-decimals", row(amount="12.345"), "after.amount"),
     Case("39-amount-comma", row(amount="12,34"), "after.amount"),
     Case("39-amount-arabic-digits", row(amount="١٢.٣٤"), "after.amount"),
@@ -311,12 +315,14 @@ CASES = [
         (paid(user_id=2**63 - 1),),
         key=b'{"user_id":%d}' % (2**63 - 1),
     ),
+    Case("45-user-2^63-in-the-key-too", row(user_id=2**63), "key.user_id", key=b'{"user_id":%d}' % (2**63)),
     Case("45-user-30-digits", row(user_id=10**30), "after.user_id"),
     Case("46-user-negative", row(user_id=-7), (paid(user_id=-7),), key=b'{"user_id":-7}'),
     Case(
         "46-user-smallest", row(user_id=-(2**63)), (paid(user_id=-(2**63)),), key=b'{"user_id":%d}' % -(2**63)
     ),
     Case("47-id-null", row(id=None), "after.id"),
+    Case("47-id-2^63", row(id=2**63), "after.id"),
     Case(
         "48-49-same-id-later",
         text(message(source={**SOURCE, "sequence": '["24023184","24023300"]'})),
@@ -364,6 +370,7 @@ CASES = [
     ),
     Case("54-created-ns-are-cut", row(created_at="2026-11-23T05:33:56.123456999Z"), (change(),)),
     Case("54-created-no-zone", row(created_at="2026-11-23T05:33:56.123456"), "after.created_at"),
+    Case("54-created-arabic-digit", row(created_at="2026-11-23T05:33:56.12345٦Z"), "after.created_at"),
     Case("54-created-no-such-day", row(created_at="2026-02-29T05:33:56.123456Z"), "after.created_at"),
     Case("54-created-no-such-hour", row(created_at="2026-11-23T24:00:00.000000Z"), "after.created_at"),
     Case("55-year-1970", row(created_at="1970-01-01T00:00:00.000001Z"), (paid(created_us=1),)),
@@ -428,6 +435,7 @@ CASES = [
     Case("65-extra-column-beyond-a-double", raw_row("card_type", b"1e999999"), (change(),)),
     Case("66-no-merchant", text(message(after=without(ROW, "merchant_id"))), (paid(merchant_id=None),)),
     Case("66-null-merchant", row(merchant_id=None), (paid(merchant_id=None),)),
+    Case("66-merchant-2^63", row(merchant_id=2**63), "after.merchant_id"),
     Case("66-merchant-text", row(merchant_id="5"), "after.merchant_id"),
     Case("66-no-card-type", text(message(after=without(ROW, "card_type"))), (change(),)),
     Case(

@@ -38,7 +38,7 @@ class BucketCodec:
         """States by user_id; raises ForeignCheckpoint for bytes of another format or rule."""
         try:
             number, states = self._decoder.decode(data)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # msgspec leaves bad UTF-8 to Python
             raise ForeignCheckpoint(
                 f"state of rule {self._rule.name} version {self._rule.version}: {error}; "
                 f"wanted format {FORMAT}. Use the code that wrote it, or start a new rule version"
