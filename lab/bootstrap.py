@@ -191,7 +191,8 @@ def set_up_jars(java: Path) -> None:
     if problems:
         listed = "\n  ".join(problems[:10])
         mend = "put the right files there" if given else "run the same again; it retrieves them anew"
-        shutil.rmtree(STATE / "jars", ignore_errors=True)
+        if not given:
+            shutil.rmtree(jars, ignore_errors=True)
         raise Missing(f"{len(problems)} jars do not match {JAR_LOCK.relative_to(ROOT)}; {mend}:\n  {listed}")
     unpack_plugin(jars)
     stamp_file.write_text(stamp)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
+import psycopg2
 import typer
 
 from lab.console import Progress
@@ -181,6 +182,9 @@ def run(command: Callable[[], Any]) -> int:
         if os.environ.get("TWINPATH_VERBOSE"):
             raise
         return error.exit_status
+    except psycopg2.Error as error:
+        sys.stderr.write(f"twinpath: PostgreSQL: {str(error).strip().partition(chr(10))[0]}\n")
+        return 4
     except KeyboardInterrupt:
         sys.stderr.write("twinpath: interrupted\n")
         return 130

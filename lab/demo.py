@@ -23,14 +23,14 @@ from lab.operations import read_operations
 from lab.report.summary import write_summary
 from lab.runs import new_run
 from lab.stack import process
-from lab.stack.agents import RULES, Agents
+from lab.stack.agents import Agents
 from lab.stack.connect import wait_for_tasks
 from lab.stack.scope import Scope
 from lab.stack.stack import Stack, running_stack
 from twinpath.detection.envelope import EnvelopeDecoder
-from twinpath.detection.rules import Rule, configured
+from twinpath.detection.rules import RULES, Rule, configured
 from twinpath.errors import ServiceFault, TwinpathError
-from twinpath.settings import Settings
+from twinpath.settings import Settings, run_settings
 
 SLOT_TIMEOUT_S = 90.0
 AGENT_TIMEOUT_S = 90.0
@@ -203,7 +203,7 @@ def demo(progress: Progress, *, kills: bool = True, keep: bool = False, **overri
     """Run the demo; returns the path of its summary and whether every correctness goal was met."""
     run_id, folder = new_run()
     with running_stack(progress, **overrides) as stack:
-        settings = stack.settings.model_copy(update={"run_id": run_id})
+        settings = run_settings(stack.settings, run_id)
         one = Demo(stack, settings, folder, kills=kills)
         try:
             evidence = one.run()

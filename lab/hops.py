@@ -14,9 +14,8 @@ from psycopg2.extensions import cursor as Cursor
 
 from lab.measure.fence import end_offsets
 from lab.stack import connect, kafka, process
-from lab.stack.agents import RULES
 from lab.stack.stack import Stack
-from twinpath.detection.rules import configured
+from twinpath.detection.rules import RULES, configured
 from twinpath.errors import TwinpathError
 
 
@@ -48,17 +47,17 @@ def first_broken(found: list[Hop]) -> Hop | None:
 
 
 def _hops(stack: Stack) -> Iterator[Hop]:
-    postgres = _service(stack, "postgres")
-    yield postgres
-    if postgres.ok:
+    """Services first, for nothing else can hold without them; then the way of a change."""
+    services = [_service(stack, name) for name in ("postgres", "kafka", "connect")]
+    yield from services
+    postgres, broker, worker = (hop.ok for hop in services)
+    if postgres:
         yield from _database_hops(stack)
-    broker = _service(stack, "kafka")
-    yield broker
-    worker = _service(stack, "connect")
-    yield worker
-    if worker.ok:
+    if worker:
         yield _guarded("connector", _connector, stack)
-    if broker.ok:
+    if postgres:
+        yield _guarded("slot is read", _reader, stack)
+    if broker:
         yield _guarded("topic", _topic, stack)
     for rule in RULES:
         yield _guarded(f"agent {rule}", partial(_agent, rule), stack)
@@ -132,7 +131,7 @@ def _publication(cursor: Cursor, publication: str) -> Hop:
 
 def _slot(cursor: Cursor, slot: str) -> Hop:
     cursor.execute(
-        "SELECT active, wal_status, pg_size_pretty(pg_current_wal_lsn() - restart_lsn) "
+        "SELECT wal_status, pg_size_pretty(pg_current_wal_lsn() - restart_lsn) "
         "FROM pg_replication_slots WHERE slot_name = %s",
         [slot],
     )
@@ -140,10 +139,25 @@ def _slot(cursor: Cursor, slot: str) -> Hop:
     if found is None:
         mend = "changes since it was dropped are not in the topic; start afresh: twinpath down --purge, twinpath up"
         return Hop("slot", False, f"no replication slot {slot}", mend)
-    active, wal_status, kept = found
-    evidence = f"{slot}: active {active}, WAL {wal_status}, {kept} kept"
-    mend = f"nobody reads the slot; look at the connector below, log of connect: twinpath status ({slot})"
-    return Hop("slot", active and wal_status != "lost", evidence, mend)
+    wal_status, kept = found
+    mend = "it fell behind max_slot_wal_keep_size; start afresh: twinpath down --purge, twinpath up"
+    return Hop("slot", wal_status != "lost", f"{slot}: WAL {wal_status}, {kept} kept", mend)
+
+
+def _reader(stack: Stack) -> Hop:
+    slot = stack.settings.slot
+    dsn = stack.credentials.dsn("twinpath_lab", "postgres")
+    with closing(psycopg2.connect(dsn, connect_timeout=5)) as session, session.cursor() as cursor:
+        cursor.execute("SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s", [slot])
+        (reader,) = cursor.fetchone() or (None,)
+    evidence = f"by walsender {reader}" if reader else f"nobody reads {slot}"
+    mend = f"restart the connector: curl -X POST '{_restart_url(stack)}'"
+    return Hop("slot is read", reader is not None, evidence, mend)
+
+
+def _restart_url(stack: Stack) -> str:
+    settings = stack.settings
+    return f"{settings.connect_url}/connectors/{settings.connector}/restart?includeTasks=true"
 
 
 def _connector(stack: Stack) -> Hop:
@@ -154,7 +168,7 @@ def _connector(stack: Stack) -> Hop:
     states = [task for task, _ in tasks]
     traces = [trace for _, trace in tasks if trace]
     evidence = f"{settings.connector} is {state}, tasks {states}" + (f": {traces[0]}" if traces else "")
-    mend = f"curl -X POST {settings.connect_url}/connectors/{settings.connector}/restart?includeTasks=true"
+    mend = f"curl -X POST '{_restart_url(stack)}'"
     return Hop("connector", state == "RUNNING" and states == ["RUNNING"], evidence, mend)
 
 

@@ -85,7 +85,7 @@ def lines(settings: Settings, consumer: KafkaConsumer, *, user: int | None, as_j
     except UnsupportedCodecError as error:
         raise ServiceFault(
             f"topic {settings.topic} is compressed with a codec that this machine lacks: {error}. "
-            "Install it (for zstd: pip install zstandard), or set producer.override.compression.type=lz4"
+            "Install it (python-snappy, zstandard), or set producer.override.compression.type=lz4 in the connector"
         ) from None
 
 

@@ -68,6 +68,7 @@ class Agent:
         self._partitions: dict[int, Partition] = {}
         self._handed_over: list[int] | None = None
         self._backlog: list[Record] = []
+        self._alarms: Counter[str] = Counter()
         self._joined = False
         self._stopping = False
         self._last_record = time.monotonic()
@@ -188,9 +189,14 @@ class Agent:
         if not isinstance(decoded, Skipped):
             return decoded
         counts["skipped"] += 1
-        if decoded.alarm:
+        if decoded.alarm and self._is_news(decoded.reason):
             self._logger.warning("skipped", reason=decoded.reason, partition=record.partition, offset=record.offset)
         return ()
+
+    def _is_news(self, reason: str) -> bool:
+        """True for the first alarm of a reason and for each tenfold of it, so that a storm fills no disk."""
+        self._alarms[reason] += 1
+        return str(self._alarms[reason]).rstrip("0") == "1"
 
     def _check_key(self, partition: Partition, record: Record) -> None:
         columns = key_columns(record.key)
@@ -296,6 +302,7 @@ def build(rule_name: str, settings: Settings) -> Agent:
     logger = configure("agent", rule=rule.name, run_id=settings.run_id)
     metrics = Metrics(rule.name)
     envelope = EnvelopeFormat(
+        database=settings.source_database,
         event_time_unit=settings.event_time_unit,
         amount_scale=settings.amount_scale,
         flattened=settings.flattened,

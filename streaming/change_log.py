@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from twinpath.errors import ChangeLogUnavailable, ConfigurationError, GapError, ServiceFault
+from twinpath.errors import START_AFRESH, ChangeLogUnavailable, ConfigurationError, GapError, ServiceFault
 
 CALL_TIMEOUT_S = 10.0
 MAX_RECORDS = 5_000
@@ -120,9 +120,9 @@ class ConfluentChangeLog:
         if error.code() in PASSING or error.retriable():
             return
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            raise GapError(f"topic {self._topic}: {error.str()}. Records are gone unread. Run: twinpath resync")
+            raise GapError(f"topic {self._topic}: {error.str()}. {START_AFRESH}")
         if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):
-            raise GapError(f"topic {self._topic} is gone ({error.str()}). Run: twinpath resync")
+            raise GapError(f"topic {self._topic} is gone ({error.str()}). {START_AFRESH}")
         raise ServiceFault(f"reading {self._topic}: {error.str()}")
 
     def pause(self) -> None:

@@ -19,7 +19,7 @@ from twinpath.detection.buckets import BucketCodec, bucket_of
 from twinpath.detection.detector import UserState, empty
 from twinpath.detection.history import History
 from twinpath.detection.rules import Rule
-from twinpath.errors import GapError
+from twinpath.errors import START_AFRESH, GapError
 from twinpath.settings import Settings
 
 
@@ -109,12 +109,12 @@ def check_bounds(topic: str, partition: int, next_offset: int | None, bounds: tu
     if wanted < low:
         raise GapError(
             f"topic {topic} partition {partition}: offsets {wanted} to {low - 1} were never judged and are gone "
-            "from the log (retention, or records deleted). Run: twinpath resync"
+            f"from the log (retention, or records deleted). {START_AFRESH}"
         )
     if wanted > high:
         raise GapError(
             f"topic {topic} partition {partition}: the checkpoint stands at offset {wanted}, but the log ends at "
-            f"{high}: it was cut or made anew. Run: twinpath resync"
+            f"{high}: it was cut or made anew. {START_AFRESH}"
         )
 
 

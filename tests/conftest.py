@@ -16,7 +16,7 @@ from lab.stack.agents import Agents
 from lab.stack.scope import Scope
 from lab.stack.stack import Stack, private_stack
 from twinpath.detection.rules import Rule
-from twinpath.settings import Settings
+from twinpath.settings import Settings, run_settings
 
 DEADLINE_S = 60.0
 
@@ -44,8 +44,7 @@ class Line:
 
     def __init__(self, stack: Stack, **settings: Any) -> None:
         self.stack = stack
-        update = {"run_id": secrets.token_hex(4), **settings}
-        self.settings: Settings = stack.settings.model_copy(update=update)
+        self.settings: Settings = run_settings(stack.settings, secrets.token_hex(4)).model_copy(update=settings)
         self.scope: Scope = stack.scope(self.settings)
         self.agents: Agents = stack.agents(self.settings)
         self._sessions: list[Connection] = []

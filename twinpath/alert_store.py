@@ -24,6 +24,7 @@ from twinpath.detection.detector import resolve
 from twinpath.detection.model import Alert, Position
 from twinpath.detection.rules import Rule
 from twinpath.errors import (
+    START_AFRESH,
     AlertConflict,
     AlertStoreUnavailable,
     ConfigurationError,
@@ -161,7 +162,7 @@ class AlertStore:
         if found[-1].topic_id != topic_id:
             raise ForeignCheckpoint(
                 f"topic {topic} has id {topic_id}, but the alert store knows it as {found[-1].topic_id}: it was "
-                "deleted and created anew, so positions and offsets do not compare. Run: twinpath resync"
+                f"deleted and created anew, so positions and offsets do not compare. {START_AFRESH}"
             )
         return [one for one in found if one.topic_id == topic_id]
 

@@ -19,6 +19,8 @@
 A message says what was found, what was wanted and what to do.
 """
 
+START_AFRESH = "What is gone cannot be judged any more; to start afresh: twinpath down --purge, then twinpath up"
+
 
 class TwinpathError(Exception):
     """Root of the tree; `exit_status` is what the `twinpath` command returns for it."""

@@ -62,8 +62,9 @@ class Settings(BaseSettings):
     checkpoint_idle_s: float = Field(1.0, gt=0, description="a checkpoint after this much idleness, seconds")
     idle_warning_s: float = Field(30.0, gt=0, description="an agent without input says which hop is stuck, seconds")
     metrics_port: int = Field(0, ge=0, le=65535, description="port of an agent's /metrics; 0: a free one")
-    spending_metrics_port: int = Field(9301, ge=1, le=65535, description="/metrics of the agent spending under up")
-    velocity_metrics_port: int = Field(9302, ge=1, le=65535, description="/metrics of the agent velocity under up")
+    agent_metrics_port: int = Field(
+        9301, ge=1, le=65000, description="/metrics of the first agent under up; the next rules follow"
+    )
 
     rate: int = Field(500, ge=1, le=1_000_000, description="rows per second of a load")
     duration: float = Field(60.0, gt=0, description="length of a load, seconds")
@@ -120,16 +121,22 @@ class Settings(BaseSettings):
         return f"twinpath-{rule}{self.suffix}"
 
     def environment(self) -> dict[str, str]:
-        """The settings that differ from the defaults, as environment variables for a child process."""
+        """Every setting as an environment variable, so that a child process reads no other value.
+
+        The superuser's password is not handed on.
+        """
         values: dict[str, str] = {}
-        for name, field in type(self).model_fields.items():
+        for name in type(self).model_fields:
             value = getattr(self, name)
-            if value == field.default or value is None:
-                continue
             if isinstance(value, SecretStr):
                 value = value.get_secret_value()
-            values[name.upper()] = json.dumps(value) if isinstance(value, dict) else str(value)
-        return values
+            values[name.upper()] = json.dumps(value) if isinstance(value, dict) else str("" if value is None else value)
+        return values | {"POSTGRES_PASSWORD": ""}
+
+
+def run_settings(settings: Settings, run_id: str) -> Settings:
+    """The settings of a measured run: its own names, and an alert store of its own beside its source."""
+    return settings.model_copy(update={"run_id": run_id, "alerts_dsn": SecretStr("")})
 
 
 def load_settings(**overrides: Any) -> Settings:

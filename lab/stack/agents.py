@@ -10,8 +10,6 @@ from lab.stack.credentials import Credentials
 from lab.stack.home import Home
 from twinpath.settings import LOOPBACK, ROOT, Settings
 
-RULES = ("spending", "velocity")
-
 
 class Agents:
     """The agents of one stack, for one set of names (standard or a run's)."""

@@ -76,7 +76,7 @@ class Connect:
             "scheduled.rebalance.max.delay.ms": 0,
             "config.providers": "file",
             "config.providers.file.class": "org.apache.kafka.common.config.provider.FileConfigProvider",
-            "config.providers.file.param.allowed.paths": self._home.secrets,
+            "config.providers.file.param.allowed.paths": self._home.secrets / "connect",
         }
         return "".join(f"{name}={value}\n" for name, value in values.items())
 
@@ -88,7 +88,7 @@ def connector_config(home: Home, settings: Settings) -> dict[str, str]:
         "database.hostname": settings.pghost,
         "database.port": str(settings.pgport),
         "database.dbname": settings.source_database,
-        "database.password": f"${{file:{home.secrets / 'cdc.properties'}:password}}",
+        "database.password": f"${{file:{home.secrets / 'connect' / 'cdc.properties'}:password}}",
         "topic.prefix": settings.prefix,
         "slot.name": settings.slot,
         "publication.name": settings.publication,

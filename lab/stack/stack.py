@@ -9,13 +9,14 @@ import psutil
 
 from lab.console import Progress, Step
 from lab.stack import process
-from lab.stack.agents import RULES, Agents
+from lab.stack.agents import Agents
 from lab.stack.connect import Connect
 from lab.stack.credentials import Credentials
 from lab.stack.home import STATE, Home, private_home, standard_home
 from lab.stack.kafka import Kafka
 from lab.stack.postgres import Postgres, run_file
 from lab.stack.scope import Scope, _create_database
+from twinpath.detection.rules import RULES
 from twinpath.settings import LOOPBACK, Settings, load_settings
 
 
@@ -90,19 +91,15 @@ class Stack:
             scope.start_connector()
             step.done = "RUNNING"
             step.detail = f"each task and slot {self.settings.slot}"
-        ports = {
-            "spending": self.settings.spending_metrics_port,
-            "velocity": self.settings.velocity_metrics_port,
-        }
-        for rule in RULES:
-            self.start_agent(rule, ports[rule])
+        for number, rule in enumerate(RULES):
+            self.start_agent(rule, self.settings.agent_metrics_port + number)
 
     def start_agent(self, rule: str, port: int) -> None:
         """One agent, unless it runs already."""
         agents = self.agents()
         if self._says_running(agents.name(rule)):
             return
-        process.check_port(port, agents.name(rule), f"{rule.upper()}_METRICS_PORT")
+        process.check_port(port, agents.name(rule), "AGENT_METRICS_PORT")
         with self.progress.step(agents.name(rule)) as step:
             agents.start(rule, port)
             agents.wait(rule)
@@ -153,6 +150,7 @@ def saved_addresses(home: Home) -> dict[str, object]:
 
 def standard_stack(progress: Progress, **overrides: object) -> Stack:
     """The checkout's own stack; while it runs, on the addresses it was started with."""
+    overrides = {**overrides, "run_id": ""}  # a RUN_ID of the environment is for agents started by hand
     settings = load_settings(**overrides)
     home = standard_home(settings)
     if any(process.running(home, name) for name in process.names(home)):

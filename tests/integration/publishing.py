@@ -7,13 +7,15 @@ from confluent_kafka import Producer
 
 from twinpath.settings import Settings
 
+OURS = "the database of the test"
+
 
 def envelope(
     op: str, lsn: int, *, before: dict[str, Any] | None = None, after: dict[str, Any] | None = None, **top: Any
 ) -> bytes:
     """A value as the connector writes it, at position (lsn, lsn)."""
     source = {
-        "db": "mydb",
+        "db": OURS,
         "schema": "public",
         "table": "transactions",
         "sequence": json.dumps([str(lsn), str(lsn)]),
@@ -45,9 +47,11 @@ def key(user_id: int) -> bytes:
 
 def publish(settings: Settings, records: list[tuple[bytes | None, bytes | None]], **config: Any) -> None:
     """Write (key, value) records to partition 0 of the topic, in order."""
-    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers, **config})
+    idempotent = {"enable.idempotence": True}  # a fresh topic's leader may refuse at first: keep the order
+    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers, **idempotent, **config})
     for record_key, value in records:
-        producer.produce(settings.topic, key=record_key, value=value, partition=0)
+        ours = None if value is None else value.replace(OURS.encode(), settings.source_database.encode())
+        producer.produce(settings.topic, key=record_key, value=ours, partition=0)
     assert producer.flush(30) == 0
 
 

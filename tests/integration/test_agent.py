@@ -11,7 +11,7 @@ from kafka import TopicPartition
 
 from lab.stack import kafka, process
 from tests.conftest import Line, wait_for
-from tests.integration.publishing import envelope, key, publish, row, usual_payments
+from tests.integration.publishing import OURS, envelope, key, publish, row, usual_payments
 from twinpath.detection.rules import RULES
 
 pytestmark = pytest.mark.integration
@@ -150,6 +150,7 @@ def test_unreadable_records_become_dead_letters_and_neighbours_are_unaffected(to
         (key(7), None),
         (key(7), b'{"ts_ms":1795413623000}'),
         (key(7), envelope("t", 97)),
+        (key(7), envelope("c", 96, after=row(96, 7, "1.00")).replace(OURS.encode(), b"elsewhere")),
     ]
     shuffled = [poison[0], TROUBLE[0], *poison[1:3], TROUBLE[1], skipped[0], TROUBLE[2], *skipped[1:], TROUBLE[3]]
     publish(topic_line.settings, [*shuffled, *poison[3:]], **{"message.max.bytes": 8_000_000})
@@ -157,8 +158,9 @@ def test_unreadable_records_become_dead_letters_and_neighbours_are_unaffected(to
     topic_line.wait_until_judged(SPENDING)
     assert alerts(topic_line) == [(4, "RAISED", 600, 4)]
     found = topic_line.rows("SELECT kafka_offset, split_part(reason, ':', 1) FROM dead_letters ORDER BY 1")
-    assert [offset for offset, _ in found] == [0, 2, 3, 10, 11, 12]
-    assert counters(topic_line) == {"judged": 4, "alerts": 1, "dead_letters": 6, "skipped": 3}
+    assert [offset for offset, _ in found] == [0, 2, 3, 11, 12, 13]
+    assert counters(topic_line) == {"judged": 4, "alerts": 1, "dead_letters": 6, "skipped": 4}
+    assert "another database: elsewhere" in log_of(topic_line)
 
 
 def test_a_topic_keyed_by_another_column_is_refused_at_start(topic_line: Line) -> None:
@@ -247,7 +249,7 @@ def test_records_gone_before_they_were_judged_halt_the_agent(topic_line: Line) -
     topic_line.agents.start("spending")
     assert status_of(topic_line) == 4
     assert "offsets 0 to 1 were never judged and are gone" in log_of(topic_line)
-    assert "twinpath resync" in log_of(topic_line)
+    assert "twinpath down --purge" in log_of(topic_line)
 
 
 def test_the_environment_of_an_agent_is_enough_to_start_it(topic_line: Line) -> None:

@@ -135,9 +135,7 @@ def test_a_foreign_producer_that_commits_a_thousand_rows_as_postgres_simply_work
     line.wait_until_judged(*BOTH)
     judged = line.rows("SELECT rule, sum(value)::int FROM counters WHERE name = 'judged' GROUP BY rule ORDER BY rule")
     assert judged == [("spending", 3000), ("velocity", 3000)]
-    ties = line.rows(
-        "SELECT count(DISTINCT created_at)::int FROM transactions", database=line.settings.source_database
-    )
+    ties = line.rows("SELECT count(DISTINCT created_at)::int FROM transactions", database=line.settings.source_database)
     assert ties == [(3,)]
 
 

@@ -92,24 +92,18 @@ odd = st.sampled_from(
 )
 amounts = st.one_of(
     st.decimals(-100_000_001, 100_000_001, places=2, allow_nan=False).map(str),
-    st.sampled_from(
-        ["0.00", ".50", "5", "12.340", "1E+3", "12,34", "1.2.34", "٣.١٤", "12.3é", "+1.00", "-0.01"]
-    ),
+    st.sampled_from(["0.00", ".50", "5", "12.340", "1E+3", "12,34", "1.2.34", "٣.١٤", "12.3é", "+1.00", "-0.01"]),
     odd,
 )
 moments = st.one_of(
     st.datetimes(timezones=st.just(UTC)).map(lambda t: t.isoformat().replace("+00:00", "Z")),
     st.integers(1_500_000_000_000_000, 1_900_000_000_000_000),
-    st.sampled_from(
-        ["2026-02-30T00:00:00.000000Z", "2026-11-23T05:33:56.12345٦Z", "2026-11-23T05:33:56.123456"]
-    ),
+    st.sampled_from(["2026-02-30T00:00:00.000000Z", "2026-11-23T05:33:56.12345٦Z", "2026-11-23T05:33:56.123456"]),
     odd,
 )
 ids = st.one_of(st.integers(1, 9), st.integers(-(2**63), 2**63 - 1), odd)
 rows = st.one_of(
-    st.fixed_dictionaries(
-        {"id": st.integers(1, 3), "user_id": st.just(7), "amount": amounts, "created_at": moments}
-    ),
+    st.fixed_dictionaries({"id": st.integers(1, 3), "user_id": st.just(7), "amount": amounts, "created_at": moments}),
     st.fixed_dictionaries(
         {"id": ids, "user_id": ids, "amount": amounts, "created_at": moments},
         optional={
@@ -135,9 +129,7 @@ messages = st.builds(
     table=st.sampled_from(["transactions"] * 5 + ["merchants"]),
     ts_us=st.sampled_from([1763876036123456] * 3 + [None, -5, 10**19]),
 )
-keys = st.sampled_from(
-    [b'{"user_id":7}'] * 4 + [b'{"user_id": 7}', b'{"user_id":7,"id":1}', b'{"id":1}', b"7", None]
-)
+keys = st.sampled_from([b'{"user_id":7}'] * 4 + [b'{"user_id": 7}', b'{"user_id":7,"id":1}', b'{"id":1}', b"7", None])
 # Texts that a careless reader of bytes takes for something else.
 pieces = st.sampled_from(
     [
@@ -254,9 +246,7 @@ def test_key_and_value_may_each_be_wrapped_or_not(key, wrap):
 
 
 def test_a_new_primary_key_becomes_a_delete_and_an_insert_at_one_position():
-    decoded = EnvelopeDecoder().decode(
-        b'{"user_id":7}', text(envelope("u", before={**ROW, "id": 4}, after=ROW))
-    )
+    decoded = EnvelopeDecoder().decode(b'{"user_id":7}', text(envelope("u", before={**ROW, "id": 4}, after=ROW)))
     where, stamps = Position(1, 24023128, 24023184), (755, 1763876036123456, 1763876036130123)
     old = Transaction(4, 7, 1234, 1795412036123456, None)
     assert decoded == (
@@ -280,9 +270,7 @@ def test_key_columns_names_the_columns_wrapped_or_not():
     assert key_columns(b'{"schema":{},"payload":{"id":1}}') == {"id"}
 
 
-@pytest.mark.parametrize(
-    "key", [None, b"", b"7", b"[]", b"null", b'"user_id"', b'{"schema":{},"payload":7}', b"\xff"]
-)
+@pytest.mark.parametrize("key", [None, b"", b"7", b"[]", b"null", b'"user_id"', b'{"schema":{},"payload":7}', b"\xff"])
 def test_key_columns_refuses_what_is_no_object(key):
     with pytest.raises(DecodeError) as refusal:
         key_columns(key)

@@ -318,9 +318,7 @@ CASES = [
     Case("45-user-2^63-in-the-key-too", row(user_id=2**63), "key.user_id", key=b'{"user_id":%d}' % (2**63)),
     Case("45-user-30-digits", row(user_id=10**30), "after.user_id"),
     Case("46-user-negative", row(user_id=-7), (paid(user_id=-7),), key=b'{"user_id":-7}'),
-    Case(
-        "46-user-smallest", row(user_id=-(2**63)), (paid(user_id=-(2**63)),), key=b'{"user_id":%d}' % -(2**63)
-    ),
+    Case("46-user-smallest", row(user_id=-(2**63)), (paid(user_id=-(2**63)),), key=b'{"user_id":%d}' % -(2**63)),
     Case("47-id-null", row(id=None), "after.id"),
     Case("47-id-2^63", row(id=2**63), "after.id"),
     Case(
@@ -360,9 +358,7 @@ CASES = [
     Case("52-created-float", raw_row("created_at", b"1795412036123456.0"), "after.created_at"),
     Case("54-created-east", row(created_at="2026-11-23T11:03:56.123456+05:30"), (change(),)),
     Case("54-created-west", row(created_at="2026-11-22T21:33:56.123456-08:00"), (change(),)),
-    Case(
-        "54-created-no-fraction", row(created_at="2026-11-23T05:33:56Z"), (paid(created_us=1795412036000000),)
-    ),
+    Case("54-created-no-fraction", row(created_at="2026-11-23T05:33:56Z"), (paid(created_us=1795412036000000),)),
     Case(
         "54-created-short-fraction",
         row(created_at="2026-11-23T05:33:56.1Z"),
@@ -374,9 +370,7 @@ CASES = [
     Case("54-created-no-such-day", row(created_at="2026-02-29T05:33:56.123456Z"), "after.created_at"),
     Case("54-created-no-such-hour", row(created_at="2026-11-23T24:00:00.000000Z"), "after.created_at"),
     Case("55-year-1970", row(created_at="1970-01-01T00:00:00.000001Z"), (paid(created_us=1),)),
-    Case(
-        "56-year-9999", row(created_at="9999-12-31T23:59:59.999999Z"), (paid(created_us=253402300799999999),)
-    ),
+    Case("56-year-9999", row(created_at="9999-12-31T23:59:59.999999Z"), (paid(created_us=253402300799999999),)),
     Case("56-year-10000-in-utc", row(created_at="9999-12-31T23:59:59.9-00:01"), "after.created_at"),
     Case("56-year-1", row(created_at="0001-01-01T00:00:00.000000Z"), (paid(created_us=-62135596800000000),)),
     Case("56-year-0-in-utc", row(created_at="0001-01-01T00:00:00+00:01"), "after.created_at"),
@@ -438,9 +432,7 @@ CASES = [
     Case("66-merchant-2^63", row(merchant_id=2**63), "after.merchant_id"),
     Case("66-merchant-text", row(merchant_id="5"), "after.merchant_id"),
     Case("66-no-card-type", text(message(after=without(ROW, "card_type"))), (change(),)),
-    Case(
-        "67-renamed-amount", text(message(after={**without(ROW, "amount"), "sum": "12.34"})), "after.amount"
-    ),
+    Case("67-renamed-amount", text(message(after={**without(ROW, "amount"), "sum": "12.34"})), "after.amount"),
     Case("67-renamed-id", text(message(after={**without(ROW, "id"), "tx_id": 1})), "after.id"),
     Case("68-10MB", text(message()).replace(b'"visa"', b'"' + b"v" * 10_000_000 + b'"'), "value"),
     Case("69-5000-deep-lists", raw_row("card_type", b"[" * 5000 + b"]" * 5000), "value"),
@@ -493,9 +485,7 @@ CASES = [
     Case("78-key-by-another-column", text(message()), "key.user_id", key=b'{"id":1}'),
     Case("79-key-and-value-disagree", text(message()), "key.user_id", key=b'{"user_id":8}'),
     Case("79-key-and-value-disagree-in-id", text(message()), "key.id", key=b'{"user_id":7,"id":2}'),
-    Case(
-        "79-delete-disagrees", text(message("d", before=ROW, after=None)), "key.user_id", key=b'{"user_id":8}'
-    ),
+    Case("79-delete-disagrees", text(message("d", before=ROW, after=None)), "key.user_id", key=b'{"user_id":8}'),
 ]
 
 
@@ -552,9 +542,7 @@ def test_72_a_row_delivered_twice_decodes_to_equal_changes_that_the_detector_can
 
 def test_73_an_lsn_that_goes_backwards_under_a_later_commit_is_a_later_position():
     sequences = ['["24023128","24023184"]', '["24023200","24023150"]']
-    found = [
-        EnvelopeDecoder().decode(KEY, text(message(source={**SOURCE, "sequence": s}))) for s in sequences
-    ]
+    found = [EnvelopeDecoder().decode(KEY, text(message(source={**SOURCE, "sequence": s}))) for s in sequences]
     positions = [change.position for (change,) in found]
     assert positions == [Position(1, 24023128, 24023184), Position(1, 24023200, 24023150)]
     assert positions == sorted(positions)
@@ -571,9 +559,7 @@ def test_80_headers_cannot_change_a_decoded_record_because_the_decoder_takes_non
 
 
 def test_every_case_of_the_catalogue_that_reaches_a_decoder_is_here():
-    named = {
-        int(part) for case in CASES for part in case.name.split("-")[:2] if part.isdigit() and len(part) == 2
-    }
+    named = {int(part) for case in CASES for part in case.name.split("-")[:2] if part.isdigit() and len(part) == 2}
     tested_alone = {11, 71, 72, 73, 80}
     elsewhere = {81, 82}
     assert named | tested_alone | elsewhere == set(range(1, 83))

@@ -218,6 +218,22 @@ def test_the_alerts_of_one_payment_under_one_user_begin_with_raised_and_move_one
         standing[alert.user_id, alert.tx_id] = alert
 
 
+@BOTH
+@settings(max_examples=75, deadline=None)
+@given(STEPS)
+def test_what_stands_in_the_alerts_is_what_the_history_says_of_its_payments(rule: Rule, steps: list[Step]):
+    fold = replay(rule, log_of([step for step in steps if step.kind not in ("again", "snapshot")]))
+    last = {(alert.user_id, alert.tx_id): alert for alert in fold.alerts}
+    for user, state in fold.states.items():
+        for entry in state.history.entries:
+            verdict = rule.logic.verdict(rule.parameters, entry.judged_on, entry.transaction)
+            alert = last.get((user, entry.transaction.tx_id))
+            standing = alert if alert is not None and alert.status != "RETRACTED" else None
+            assert verdict.alert == (standing is not None)
+            if standing is not None:
+                assert (standing.score, standing.reason) == (verdict.score, verdict.reason)
+
+
 def by_key(alerts: list[Alert]) -> dict[tuple[object, ...], Alert]:
     found = {(alert.user_id, alert.tx_id, alert.position): alert for alert in alerts}
     assert len(found) == len(alerts)

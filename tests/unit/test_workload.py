@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from twinpath.detection.detector import replay
 from twinpath.detection.model import Change, Position, Transaction
+from twinpath.detection.population import FIRST_USER, Population
 from twinpath.detection.rules import RULES
-from twinpath.detection.scenarios import FIRST_USER, FRAUD, LOOK_ALIKES, Population
+from twinpath.detection.scenarios import FRAUD, LOOK_ALIKES
 from twinpath.detection.workload import (
     MARGIN_US,
     Label,
@@ -112,9 +113,7 @@ def test_each_committed_row_has_one_label_and_no_other_row_has_any(
     assert [label.key for label in long_labels] == [row.key for unit in long_run for row in kept(unit)]
 
 
-@pytest.mark.parametrize(
-    ("prevalence", "share"), [("default", 0.01), ("realistic", 0.0025), ("rare", 0.0006)]
-)
+@pytest.mark.parametrize(("prevalence", "share"), [("default", 0.01), ("realistic", 0.0025), ("rare", 0.0006)])
 def test_the_share_of_fraud_is_the_one_asked_for(prevalence: str, share: float) -> None:
     w = msgspec.structs.replace(LONG, prevalence=prevalence, rate=2000)
     found = [label.fraud for label in labels(w)]

@@ -13,8 +13,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from twinpath.detection import scenarios
-from twinpath.detection.scenarios import DAY_US, FIRST_USER, Payment
+from twinpath.detection import population, scenarios
+from twinpath.detection.population import DAY_US, FIRST_USER, Payment
 
 PREVALENCE: Final = {"default": 0.01, "realistic": 0.0025, "rare": 0.0006}
 UNIFORM_USERS, UNIFORM_ROWS_PER_COMMIT = 9_000, 1_000
@@ -132,7 +132,7 @@ def _uniform(w: Workload) -> Iterator[LabelledUnit]:
         at = first * 1_000_000 // w.rate
         rows = tuple(
             Row(key, FIRST_USER + rng.randrange(w.user_count), rng.randint(500, 500_000),
-                rng.choice(scenarios.CARD_TYPES), rng.randint(1, w.merchants), w.start_us + at)
+                rng.choice(population.CARD_TYPES), rng.randint(1, w.merchants), w.start_us + at)
             for key in range(first + 1, min(first + UNIFORM_ROWS_PER_COMMIT, w.total_rows) + 1)
         )  # fmt: skip
         yield Unit(at, (Step("insert", rows),), "commit"), ()
@@ -151,14 +151,14 @@ class _Writer:
         self.keys, self.last_created_us = 0, w.start_us
         self.due: list[tuple[int, int, Step]] = []  # corrections to come: (at_us, key, statement)
         self.held: list[int] = []  # when the transactions that are held open will end
-        sure = scenarios.sure_rows(w.total_rows)
+        sure = population.sure_rows(w.total_rows)
         # The sure alerts rest on what their users paid before: no mistyped amount until they are out.
         self.mistype_after = max(sure) + 50 if sure else 0
 
     def write(self) -> Iterator[LabelledUnit]:
         """Units by ascending `at_us`, each with its labels; corrections come between the inserts."""
         w = self.w
-        people = scenarios.Population(w.seed, w.user_count, w.merchants)
+        people = population.Population(w.seed, w.user_count, w.merchants)
         stream = scenarios.Stream(people, w.seed, w.total_rows, PREVALENCE[w.prevalence])
         payments = stream.payments(w.start_us)
         while (left := w.total_rows - self.keys) > 0:
@@ -226,7 +226,7 @@ class _Writer:
         written, step = payment, Step("delete", key=self.keys)
         if fate >= DELETE_SHARE:
             may_mistype = not payment.fraud and self.keys > self.mistype_after
-            written, right = scenarios.misentered(payment, self.rng, self.w.user_count, may_mistype)
+            written, right = population.misentered(payment, self.rng, self.w.user_count, may_mistype)
             step = Step("update", (_row_of(self.keys, right),))
         heapq.heappush(self.due, (when, self.keys, step))
         return _row_of(self.keys, written)

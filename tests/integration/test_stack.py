@@ -1,0 +1,157 @@
+"""The stack itself: ports, readiness, what it leaves behind, and the doctor."""
+
+import json
+import os
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import httpx
+import psutil
+import pytest
+
+from lab import hops
+from lab.console import Progress
+from lab.stack import connect, process
+from lab.stack.home import STATE, Home
+from lab.stack.stack import Stack, sweep_private
+from tests.conftest import Line, wait_for
+from twinpath.errors import ConfigurationError, EnvironmentFault
+
+pytestmark = pytest.mark.integration
+
+
+def test_everything_listens_on_loopback_only(line: Line) -> None:
+    line.agents.start("spending")
+    line.agents.wait("spending")
+    addresses = set()
+    for name in process.names(line.stack.home):
+        found = process.running(line.stack.home, name)
+        for one in (found, *found.children(recursive=True)):
+            addresses |= {entry.laddr.ip for entry in one.net_connections() if entry.status == psutil.CONN_LISTEN}
+    assert addresses <= {"127.0.0.1", "::ffff:127.0.0.1"}
+    assert addresses
+
+
+def test_starting_again_finds_everything_running(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {name: process.running(stack.home, name).pid for name in ("postgres", "kafka", "connect")}
+    Stack(stack.home, stack.settings, Progress()).start_services()
+    said = capsys.readouterr().err
+    for name, pid in before.items():
+        assert f"{name}: already running (pid {pid})" in said
+        assert process.running(stack.home, name).pid == pid
+
+
+def test_a_taken_port_names_its_owner_and_the_setting() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(EnvironmentFault, match=f"port {port}, .*process {os.getpid()} .*PGPORT"):
+            process.check_port(port, "postgres", "PGPORT")
+
+
+def test_another_host_than_loopback_is_refused_before_anything_starts(stack: Stack) -> None:
+    elsewhere = stack.settings.model_copy(update={"pghost": "db.example"})
+    one = Stack(stack.home, elsewhere, Progress(quiet=True))
+    with pytest.raises(ConfigurationError, match="PGHOST is db.example"):
+        one.postgres.start()
+
+
+def test_a_folder_that_is_not_ours_is_never_removed(tmp_path) -> None:
+    (tmp_path / "precious").write_text("x")
+    with pytest.raises(EnvironmentFault, match="nothing was removed"):
+        Home(tmp_path).remove()
+    assert (tmp_path / "precious").exists()
+
+
+def test_what_a_killed_command_left_is_swept(capsys: pytest.CaptureFixture[str]) -> None:
+    home = Home(STATE / "private" / f"test{os.getpid()}")
+    home.make()
+    (home.path / "owner").write_text(json.dumps({"pid": 2**22 + 1}))
+    left = process.start(home, "sleeper", ["sleep", "600"])
+    sweep_private(Progress())
+    assert not left.is_running() or left.status() == psutil.STATUS_ZOMBIE
+    assert not home.path.exists()
+    assert "left over from a killed command" in capsys.readouterr().err
+
+
+def test_a_saved_process_id_that_was_given_to_another_process_is_not_signalled(tmp_path) -> None:
+    home = Home(tmp_path / "home")
+    home.make()
+    saved = {"pid": os.getpid(), "started": psutil.Process().create_time() - 1000}
+    (home.processes / "me.json").write_text(json.dumps(saved))
+    assert process.running(home, "me") is None
+    assert process.stop(home, "me") is False
+
+
+def test_connect_can_read_the_connectors_password_and_no_other(line: Line) -> None:
+    config = connect.connector_config(line.stack.home, line.settings)
+    stolen = f"${{file:{line.stack.home.secrets / 'passwords.json'}:postgres}}"
+    url = f"{line.settings.connect_url}/connector-plugins/PostgresConnector/config/validate"
+    answer = httpx.put(url, json=config | {"database.password": stolen, "database.user": "postgres"}, timeout=60)
+    assert line.stack.credentials.password("postgres") not in answer.text
+    shown = httpx.get(f"{line.settings.connect_url}/connectors/{line.settings.connector}/config").text
+    assert line.stack.credentials.password("twinpath_cdc") not in shown
+
+
+def test_data_is_closed_to_other_users(stack: Stack) -> None:
+    assert stat.S_IMODE(stack.postgres.data.stat().st_mode) == 0o700
+
+
+@pytest.fixture
+def whole(line: Line) -> Iterator[Stack]:
+    """A stack object that stands on the test's names, with both agents running."""
+    for rule in ("spending", "velocity"):
+        line.agents.start(rule)
+    for rule in ("spending", "velocity"):
+        line.agents.wait(rule)
+    yield Stack(line.stack.home, line.settings, Progress(quiet=True))
+
+
+def diagnosis(whole: Stack) -> str | None:
+    broken = hops.first_broken(hops.walk(whole, stop_at_first=True))
+    return None if broken is None else broken.name
+
+
+def sql(statement: str) -> Callable[[Stack, Line], None]:
+    def apply(whole: Stack, line: Line) -> None:
+        with closing(line.scope.open_as_lab(whole.settings.source_database)) as session, session.cursor() as cursor:
+            cursor.execute(statement.format(publication=whole.settings.publication))
+
+    return apply
+
+
+def fail_task(whole: Stack, line: Line) -> None:
+    config = connect.connector_config(whole.home, whole.settings)
+    connect.put_connector(whole.settings, config | {"publication.name": "missing"})
+    wait_for(lambda: connect.connector_state(whole.settings)[1][:1] not in ([], [("RUNNING", "")]), "a FAILED task")
+
+
+BREAKS: dict[str, tuple[str, Callable[[Stack, Line], None]]] = {
+    "replica identity": ("table", sql("ALTER TABLE transactions REPLICA IDENTITY DEFAULT")),
+    "no publication": ("publication", sql("DROP PUBLICATION {publication}")),
+    "table not published": ("publication", sql("ALTER PUBLICATION {publication} DROP TABLE transactions")),
+    "deletes not published": ("publication", sql("ALTER PUBLICATION {publication} SET (publish = 'insert, update')")),
+    "connector unknown": ("connector", lambda whole, line: connect.delete_connector(whole.settings)),
+    "task failed": ("connector", fail_task),
+    "agent killed": ("agent velocity", lambda whole, line: line.agents.kill("velocity")),
+}
+
+
+def drop_connector(whole: Stack, line: Line) -> None:
+    connect.delete_connector(whole.settings)
+    with closing(line.scope.open_as_lab("postgres")) as session, session.cursor() as cursor:
+        cursor.execute("SELECT pg_drop_replication_slot(%s)", [whole.settings.slot])
+
+
+BREAKS["slot dropped"] = ("slot", drop_connector)
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_the_doctor_names_the_first_broken_hop(whole: Stack, line: Line, name: str) -> None:
+    hop, break_it = BREAKS[name]
+    assert diagnosis(whole) is None
+    break_it(whole, line)
+    assert diagnosis(whole) == hop
