@@ -1,0 +1,212 @@
+"""The commands as a user types them, on a stack in a folder of its own with ports of its own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from lab.stack.process import free_ports
+
+pytestmark = pytest.mark.e2e
+TWINPATH = str(Path(sys.executable).with_name("twinpath"))
+
+
+class Shell:
+    """Runs commands with the environment of one stack."""
+
+    def __init__(self, home: Path) -> None:
+        postgres, kafka, controller, connect, agent, _next = free_ports(6)
+        self.environment = {
+            **os.environ,
+            "TWINPATH_HOME": str(home),
+            "PGPORT": str(postgres),
+            "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{kafka}",
+            "KAFKA_CONTROLLER_PORT": str(controller),
+            "CONNECT_URL": f"http://127.0.0.1:{connect}",
+            "AGENT_METRICS_PORT": str(agent),
+        }
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [TWINPATH, *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=180, env=self.environment | environment, check=False
+        )
+
+    def ok(self, *arguments: str) -> str:
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def exported(self) -> dict[str, str]:
+        lines = self.ok("env", "--export").splitlines()
+        pairs = (line.removeprefix("export ").split("=", 1) for line in lines)
+        return {name: value.strip("'") for name, value in pairs}
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    one = Shell(tmp_path_factory.mktemp("home") / "stack")
+    done = one.run("up")
+    try:
+        assert done.returncode == 0, done.stderr
+        yield one
+    finally:
+        one.run("down", "--purge")
+
+
+def read_some(shell: Shell, *arguments: str, lines: int) -> list[dict[str, Any]]:
+    """The first lines of a command that goes on until Ctrl-C."""
+    with subprocess.Popen([TWINPATH, *arguments], stdout=subprocess.PIPE, text=True, env=shell.environment) as running:
+        assert running.stdout is not None
+        found = [json.loads(running.stdout.readline()) for _ in range(lines)]
+        running.send_signal(signal.SIGINT)
+        running.stdout.read()
+        assert running.wait(timeout=30) == 130
+    return found
+
+
+def test_up_a_second_time_changes_nothing(shell: Shell) -> None:
+    done = shell.run("up")
+    assert done.returncode == 0
+    assert done.stderr.count("already running (pid") == 5
+
+
+def test_a_load_leads_to_alerts_and_every_hop_holds(shell: Shell) -> None:
+    folder = Path(shell.ok("load", "--rate", "200", "--duration", "10", "--seed", "5", "-q").strip())
+    assert (folder / "operations.jsonl").read_text().count('"op":"insert"') > 1900
+    deadline = time.monotonic() + 60
+    while not (found := [json.loads(line) for line in shell.ok("alerts", "--json").splitlines()]):
+        assert time.monotonic() < deadline, "no alert within a minute"
+    assert {alert["path"] for alert in found} == {"agent"}
+    one = found[0]
+    of_user = [json.loads(line) for line in shell.ok("alerts", "--json", "--user", str(one["user_id"])).splitlines()]
+    assert one in of_user
+    assert {alert["user_id"] for alert in of_user} == {one["user_id"]}
+    assert "ok   slot is read" in shell.ok("status")
+    assert shell.ok("doctor") == "every hop from the table to the agents holds\n"
+
+
+def test_changes_and_alerts_are_shown_as_they_come(shell: Shell) -> None:
+    exported = shell.exported()
+    first = read_some(shell, "changes", "--from-beginning", "--json", lines=3)
+    assert {change["op"] for change in first} <= {"INSERT", "UPDATE", "DELETE"}
+    with subprocess.Popen(
+        [TWINPATH, "alerts", "--follow", "--json"], stdout=subprocess.PIPE, text=True, env=shell.environment
+    ) as following:
+        assert following.stdout is not None
+        session = psycopg2.connect(exported["WRITER_DSN"])
+        with session, session.cursor() as cursor:
+            for amount in (10, 10, 10, 7777):
+                cursor.execute("INSERT INTO transactions (user_id, amount) VALUES (999001, %s)", [amount])
+        session.close()
+        for line in following.stdout:
+            if json.loads(line)["user_id"] == 999001:
+                break
+        following.send_signal(signal.SIGTERM)
+        following.stdout.read()
+        assert following.wait(timeout=30) == 130
+
+
+def test_the_foreign_producer_of_the_readme_works_as_postgres(shell: Shell) -> None:
+    session = psycopg2.connect(shell.exported()["SUPERUSER_DSN"])
+    with session, session.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO transactions (user_id, amount, card_type, merchant_id) VALUES (%s, %s, %s, %s)",
+            [(999002, 5 + number, "visa", 1) for number in range(1000)],
+        )
+    session.close()
+    found = read_some(shell, "changes", "--from-beginning", "--user", "999002", "--json", lines=1000)
+    assert [change["after"]["amount_cents"] for change in found] == [(5 + number) * 100 for number in range(1000)]
+
+
+def test_a_demo_on_the_running_stack_leaves_it_as_it_was(shell: Shell) -> None:
+    before = shell.ok("alerts", "--json")
+    done = shell.run("demo", "--rate", "100", "--duration", "8", "--no-kills")
+    assert done.returncode == 0, done.stderr
+    assert "using the running stack" in done.stderr
+    assert shell.ok("alerts", "--json") == before
+    session = psycopg2.connect(shell.exported()["SUPERUSER_DSN"])
+    with session, session.cursor() as cursor:
+        cursor.execute("SELECT datname FROM pg_database WHERE datname ~ '^(mydb|alerts)_'")
+        assert cursor.fetchall() == []
+        cursor.execute("SELECT slot_name FROM pg_replication_slots")
+        assert cursor.fetchall() == [("twinpath_transactions",)]
+    session.close()
+
+
+def test_down_keeps_everything_and_up_goes_on_where_it_stood(shell: Shell) -> None:
+    before = shell.ok("alerts", "--json")
+    assert before
+    stopped = shell.run("down")
+    assert stopped.returncode == 0
+    assert stopped.stderr.count("stopped (pid") == 5
+    assert "nothing was running" in shell.run("down").stderr
+    failing = shell.run("alerts")
+    assert (failing.returncode, failing.stdout) == (4, "")
+    assert "twinpath up" in failing.stderr
+    assert "Traceback" not in failing.stderr
+    assert json.loads(shell.run("doctor", "--json").stdout)["name"] == "postgres"
+    shell.ok("up", "-q")
+    assert shell.ok("alerts", "--json") == before
+    assert shell.ok("doctor") == "every hop from the table to the agents holds\n"
+
+
+def test_agents_show_their_dsns_without_passwords(shell: Shell) -> None:
+    exported = shell.exported()
+    shown = shell.ok("env")
+    assert exported["PGPASSWORD"]
+    assert exported["PGPASSWORD"] not in shown
+    assert "passwords.json" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "status", "words"),
+    [
+        (("nonsense",), {}, 2, "nonsense"),
+        (("load", "--rate", "0"), {}, 2, "RATE"),
+        (("status",), {"RATE": "abc"}, 2, "RATE"),
+        (("status",), {"PGPORT": "-1"}, 2, "PGPORT"),
+        (("load",), {"RULE_PARAMETERS": "{"}, 2, "rule_parameters"),
+    ],
+)
+def test_usage_errors_say_what_is_wrong(
+    shell: Shell, arguments: tuple[str, ...], environment: dict[str, str], status: int, words: str
+) -> None:
+    done = shell.run(*arguments, **environment)
+    assert done.returncode == status
+    assert words.lower() in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+
+
+def test_a_taken_port_stops_up_and_leaves_nothing_running(tmp_path: Path) -> None:
+    other = Shell(tmp_path / "stack")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", int(other.environment["KAFKA_CONTROLLER_PORT"])))
+        taken.listen()
+        done = other.run("up")
+    assert done.returncode == 3
+    assert f"process {os.getpid()}" in done.stderr
+    assert "KAFKA_CONTROLLER_PORT" in done.stderr
+    assert "nothing was running" in other.run("down", "--purge").stderr
+
+
+def test_ctrl_c_during_up_stops_what_it_had_started(tmp_path: Path) -> None:
+    other = Shell(tmp_path / "stack")
+    with subprocess.Popen([TWINPATH, "up"], stderr=subprocess.PIPE, text=True, env=other.environment) as starting:
+        assert starting.stderr is not None
+        for line in starting.stderr:
+            if "kafka: starting" in line:
+                break
+        starting.send_signal(signal.SIGINT)
+        starting.stderr.read()
+        assert starting.wait(timeout=60) == 130
+    assert "nothing was running" in other.run("down", "--purge").stderr

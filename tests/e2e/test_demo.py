@@ -1,0 +1,75 @@
+"""`twinpath demo` as a user runs it: a small one, in another time zone and locale, with both kills."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from twinpath.settings import ROOT
+
+pytestmark = pytest.mark.e2e
+TWINPATH = Path(sys.executable).with_name("twinpath")
+STABLE_KEYS = {
+    "schema_version",
+    "run_id",
+    "seed",
+    "verdict",
+    "goals",
+    "workload",
+    "paths",
+    "agreement",
+    "losses",
+    "environment",
+}
+STABLE_PATH_KEYS = {
+    "rows_seen",
+    "alerts",
+    "missing",
+    "extra",
+    "explained",
+    "unexplained",
+    "duplicates_suppressed",
+    "dead_letters",
+    "latency_ms",
+    "rules",
+}
+
+
+def test_the_demo_proves_both_agents_equal_to_both_oracles_although_two_processes_are_killed() -> None:
+    environment = {**os.environ, "TZ": "Asia/Kolkata", "LANG": "C", "LC_ALL": "C", "RUN_ID": "stray"}
+    before = set((ROOT / ".twinpath" / "private").glob("*"))
+    command = [str(TWINPATH), "demo", "--rate", "150", "--duration", "24", "--seed", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    path = Path(done.stdout.strip())
+    assert path.name == "summary.md"
+    assert "pass" in path.read_text().partition("\n")[0]
+    for words in ("killed the agent spending", "killed Connect", "first alert", "connect: stopped"):
+        assert words in done.stderr
+    summary = json.loads(path.with_name("summary.json").read_text())
+    assert summary.keys() >= STABLE_KEYS
+    found = summary["paths"]["agent"]
+    assert found.keys() >= STABLE_PATH_KEYS
+    zeros = {name: found[name] for name in ("missing", "extra", "unexplained", "dead_letters")}
+    assert zeros == {"missing": 0, "extra": 0, "unexplained": 0, "dead_letters": 0}
+    assert found["duplicates_suppressed"] > 0
+    assert found["rows_seen"] == summary["workload"]["rows_inserted"] > 3000
+    assert found["alerts"] > 5
+    assert found["rules"].keys() == {"spending", "velocity"}
+    assert found["latency_ms"]["n"] > 0
+    assert found["latency_ms"]["p50"] > 0
+    assert summary["losses"]["rollback"]["seen"]["agent"] == 0
+    assert [goal["id"] for goal in summary["goals"] if not goal["ok"]] == []
+    assert {path.name for path in path.parent.iterdir()} >= {"operations.jsonl", "labels.jsonl"}
+    left = set((ROOT / ".twinpath" / "private").glob("*")) - before
+    assert left == set()
+    ours = [
+        one
+        for one in psutil.process_iter(["environ"])
+        if (one.info["environ"] or {}).get("RUN_ID") == summary["run_id"]
+    ]
+    assert ours == []

@@ -1,0 +1,144 @@
+"""The house keeps its own rules: arrows, sizes, settings, versions."""
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from twinpath.settings import ROOT, Settings
+
+PATHS = {"streaming", "spark_jobs", "temperature", "dags"}
+ROOMS = PATHS | {"twinpath", "lab"}
+STANDARD = {"msgspec", "twinpath"}
+SOURCES = sorted(path for room in ROOMS if (ROOT / room).exists() for path in (ROOT / room).rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of all modules that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+def wrong_arrows(path: Path) -> list[str]:
+    room = path.relative_to(ROOT).parts[0]
+    wrong = []
+    for module in imports(path):
+        top = module.partition(".")[0]
+        if (
+            (room == "twinpath" and top in ROOMS - {"twinpath"})
+            or (room in PATHS and top in (PATHS | {"lab"}) - {room})
+            or (room == "lab" and top in PATHS)
+        ):
+            wrong.append(f"{path.relative_to(ROOT)} imports {module}")
+    return wrong
+
+
+def test_arrows_point_downwards_only() -> None:
+    assert [arrow for path in SOURCES for arrow in wrong_arrows(path)] == []
+
+
+def test_detection_is_pure() -> None:
+    forbidden = {"os", "time", "datetime", "logging", "random", "pathlib", "socket", "io", "uuid", "secrets"}
+    allowed = {"workload.py": {"random"}, "population.py": {"random"}, "scenarios.py": {"random"}}
+    dates_as_values = {"fields.py": {"datetime"}, "usual.py": {"datetime"}, "record.py": {"datetime"}}
+    wrong = []
+    for path in (ROOT / "twinpath" / "detection").rglob("*.py"):
+        for module in imports(path):
+            top = module.partition(".")[0]
+            fine = allowed.get(path.name, set()) | dates_as_values.get(path.name, set())
+            outside = top not in sys.stdlib_module_names and top not in STANDARD
+            if outside or (top in forbidden and top not in fine):
+                wrong.append(f"{path.name} imports {module}")
+            if module.startswith("twinpath.") and not module.startswith(("twinpath.detection", "twinpath.errors")):
+                wrong.append(f"{path.name} imports {module}")
+    assert wrong == []
+
+
+def test_reading_dates_in_detection_uses_no_clock() -> None:
+    for path in (ROOT / "twinpath" / "detection").rglob("*.py"):
+        assert not re.search(r"\.now\(|\.today\(|utcnow", path.read_text()), path
+
+
+def test_env_example_names_every_setting_with_its_default() -> None:
+    example = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    expected = {}
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        if hasattr(default, "get_secret_value"):
+            default = default.get_secret_value()
+        text = str(default).lower() if isinstance(default, bool) else str("" if default is None else default)
+        expected[name.upper()] = text
+    assert example == expected
+
+
+def test_the_readme_names_every_setting_with_its_default() -> None:
+    table = dict(re.findall(r"^\| `([A-Z_]+)` \| ([^|]*) \|", (ROOT / "README.md").read_text(), re.MULTILINE))
+    example = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    shown = {name: value.strip().strip("`").replace("empty", "") for name, value in table.items() if name in example}
+    assert shown == example
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+
+def test_pyspark_and_pyspark_client_are_the_same_version() -> None:
+    assert pins()["pyspark"] == pins()["pyspark-client"]
+    assert version("pyspark") == version("pyspark-client") == pins()["pyspark"]
+
+
+def test_the_lock_holds_every_pin_and_nothing_else_names_a_version() -> None:
+    lock = dict(
+        line.lower().replace("_", "-").split("==")
+        for line in (ROOT / "requirements.lock").read_text().splitlines()
+        if "==" in line
+    )
+    assert {name: lock.get(name.lower()) for name in pins()} == pins()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["build-system"]["requires"] == ["setuptools"]
+    assert "dependencies" not in project["project"]
+
+
+def test_every_jar_version_is_named_once() -> None:
+    settings = (ROOT / "lab/stack/jars/ivysettings.xml").read_text()
+    revisions = re.findall(r'rev="([^"]*)"', (ROOT / "lab/stack/jars/ivy.xml").read_text())
+    assert revisions
+    assert [revision for revision in revisions if not revision.startswith("${")] == []
+    versions = re.findall(r'<property name="[^"]*" value="([^"]*)"', settings) + [pins()["pyspark"]]
+    named = {revision[2:-1] for revision in revisions}
+    assert len(named) == len(versions)
+
+
+def test_the_lock_of_jars_holds_a_digest_for_each_file() -> None:
+    rows = [line.split() for line in (ROOT / "lab/stack/jars/jars.lock").read_text().splitlines() if line[0] != "#"]
+    assert len(rows) == len({name for _, _, name in rows}) > 100
+    assert all(re.fullmatch(r"[0-9a-f]{64}", digest) and int(size) > 0 for digest, size, _ in rows)
+    assert {name.partition("/")[0] for *_, name in rows} == {"broker", "connect", "debezium", "spark"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_module_says_what_it_is_for(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_importing_a_module_starts_nothing() -> None:
+    calls = []
+    for path in SOURCES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+                calls.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert calls == []
