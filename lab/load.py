@@ -10,37 +10,22 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import psycopg2
 from psycopg2.extensions import connection as Connection
-from psycopg2.extensions import cursor as Cursor
-from psycopg2.extras import execute_values
 
 from lab.console import Progress
-from lab.operations import LoggedRow, Operation, OperationLog, Outcome
+from lab.operations import Operation, OperationLog, Outcome
 from lab.runs import new_run
 from lab.stack.stack import Stack
-from twinpath.detection.workload import Row, Step, Unit, Workload, labelled_units
+from lab.writing import Ids, Transaction
+from twinpath.detection.workload import Unit, Workload, labelled_units
 from twinpath.errors import ConfigurationError, ServiceFault
 from twinpath.settings import Settings
 
 WRITERS = 4  # connections beside those that held transactions occupy
-KEY_TIMEOUT_S = 60.0
 REPORT_EVERY_S = 10.0
-COLUMNS = "user_id, amount, card_type, merchant_id, created_at"
-MICROSECONDS = "timestamptz 'epoch' + %s * interval '1 microsecond'"
-VALUES = f"(%s, %s / 100.0, %s, %s, {MICROSECONDS})"
-READ = (
-    "SELECT id, user_id, (amount * 100)::bigint, "
-    "(extract(epoch FROM created_at) * 1000000)::bigint, merchant_id FROM transactions WHERE id = %s FOR UPDATE"
-)
-INSERT = f"INSERT INTO transactions ({COLUMNS}) VALUES %s RETURNING id"  # noqa: S608  constants only
-UPDATE = (
-    "UPDATE transactions SET user_id = %s, amount = %s / 100.0, card_type = %s, merchant_id = %s, "  # noqa: S608
-    f"created_at = {MICROSECONDS} WHERE id = %s"
-)
 
 
 @dataclass
@@ -55,24 +40,6 @@ class LoadResult:
     failures: list[str] = field(default_factory=list)
 
 
-class _Ids:
-    """Database ids of committed rows, by the generator's key; writers may wait for one."""
-
-    def __init__(self) -> None:
-        self._ids: dict[int, int] = {}
-        self._changed = threading.Condition()
-
-    def add(self, ids: dict[int, int]) -> None:
-        with self._changed:
-            self._ids.update(ids)
-            self._changed.notify_all()
-
-    def wait(self, key: int) -> int | None:
-        with self._changed:
-            self._changed.wait_for(lambda: key in self._ids, KEY_TIMEOUT_S)
-            return self._ids.get(key)
-
-
 class Load:
     """Runs one workload against one database."""
 
@@ -83,7 +50,7 @@ class Load:
         self._log = OperationLog(folder / "operations.jsonl")
         self._labels = (folder / "labels.jsonl").open("wb")
         self._units: queue.Queue[Unit | None] = queue.Queue()
-        self._ids = _Ids()
+        self._ids = Ids()
         self._result = LoadResult(offered_rate=float(workload.rate))
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -163,10 +130,10 @@ class Load:
         """One transaction: its steps, the time it is held, its end, and its lines in the log."""
         intended_us = self._started_us + unit.at_us
         late_ms = (time.time_ns() // 1000 - intended_us) / 1000
-        transaction = _Transaction()
+        transaction = Transaction()
         with session.cursor() as cursor:
             for step in unit.steps:
-                self._run_step(cursor, step, transaction)
+                transaction.run(cursor, step, self._ids.wait)
             cursor.execute("SELECT pg_current_xact_id()::text")
             (xid,) = cursor.fetchone() or ("0",)
         if unit.hold_us:
@@ -182,37 +149,7 @@ class Load:
         finally:
             self._record(transaction, outcome, intended_us, int(xid), late_ms)
 
-    def _run_step(self, cursor: Cursor, step: Step, transaction: "_Transaction") -> None:
-        if step.kind == "insert":
-            rows = [_values(row) for row in step.rows]
-            ids = execute_values(cursor, INSERT, rows, VALUES, page_size=len(rows), fetch=True)
-            for row, (tx_id,) in zip(step.rows, ids, strict=True):
-                transaction.add("insert", tx_id, None, _logged(tx_id, row), row.key)
-        elif step.kind == "savepoint":
-            cursor.execute("SAVEPOINT point")
-            transaction.savepoint()
-        elif step.kind == "rollback_to_savepoint":
-            cursor.execute("ROLLBACK TO SAVEPOINT point")
-            transaction.rollback_to_savepoint()
-        else:
-            key = step.rows[0].key if step.rows else step.key
-            tx_id = self._ids.wait(key if key is not None else 0)
-            cursor.execute(READ, [tx_id])
-            found = cursor.fetchone()
-            if found is None:
-                return  # its insert failed: there is nothing to correct
-            before = LoggedRow(*found)
-            if step.kind == "delete":
-                cursor.execute("DELETE FROM transactions WHERE id = %s", [tx_id])
-                transaction.add("delete", before.tx_id, before, None)
-            else:
-                (row,) = step.rows
-                cursor.execute(UPDATE, [*_values(row), tx_id])
-                transaction.add("update", before.tx_id, before, _logged(before.tx_id, row))
-
-    def _record(
-        self, transaction: "_Transaction", outcome: Outcome, intended_us: int, xid: int, late_ms: float
-    ) -> None:
+    def _record(self, transaction: Transaction, outcome: Outcome, intended_us: int, xid: int, late_ms: float) -> None:
         done_us = time.time_ns() // 1000
         operations = []
         counts: Counter[str] = Counter()
@@ -229,41 +166,6 @@ class Load:
 
 
 _COUNTED = {"insert": "inserted", "update": "updated", "delete": "deleted"}
-
-
-class _Transaction:
-    """The writes of one transaction; what a savepoint undid is kept, marked as undone."""
-
-    def __init__(self) -> None:
-        self.writes: list[list[Any]] = []
-        self._keys: dict[int, tuple[int, int]] = {}
-        self._point = 0
-
-    def add(
-        self, op: str, tx_id: int, before: LoggedRow | None, after: LoggedRow | None, key: int | None = None
-    ) -> None:
-        if key is not None:
-            self._keys[key] = (tx_id, len(self.writes))
-        self.writes.append([op, tx_id, before, after, True])
-
-    def savepoint(self) -> None:
-        self._point = len(self.writes)
-
-    def rollback_to_savepoint(self) -> None:
-        for write in self.writes[self._point :]:
-            write[-1] = False
-
-    def ids(self) -> dict[int, int]:
-        """Database ids by key, of the rows that were kept."""
-        return {key: tx_id for key, (tx_id, place) in self._keys.items() if self.writes[place][-1]}
-
-
-def _values(row: Row) -> tuple[int, int, str, int, int]:
-    return (row.user_id, row.amount_cents, row.card_type, row.merchant_id, row.created_us)
-
-
-def _logged(tx_id: int, row: Row) -> LoggedRow:
-    return LoggedRow(tx_id, row.user_id, row.amount_cents, row.created_us, row.merchant_id)
 
 
 def load_into(stack: Stack, progress: Progress) -> Path:

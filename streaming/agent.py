@@ -12,34 +12,33 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-import tenacity
+from typing import Any
 
 from streaming.change_log import ConfluentChangeLog, Record
 from streaming.checkpoint import Partition, check_bounds, offsets_of
 from streaming.hops import why_nothing_arrives
 from streaming.metrics import Metrics, serve
-from twinpath.alert_store import AlertStore, DeadLetter, Incarnation, PartitionKey, StampedAlert, Stamps
+from streaming.patience import POLL_S, Patience
+from streaming.reader import Reader
+from twinpath.alert_rows import DeadLetter, Incarnation, PartitionKey, StampedAlert, Stamps
+from twinpath.alert_store import AlertStore
 from twinpath.detection.detector import step
-from twinpath.detection.envelope import EnvelopeDecoder, EnvelopeFormat, key_columns
-from twinpath.detection.model import Change, Skipped
+from twinpath.detection.envelope import EnvelopeDecoder, EnvelopeFormat
+from twinpath.detection.model import Change
 from twinpath.detection.rules import RULES, Rule, configured
 from twinpath.errors import (
+    START_AFRESH,
     AlertStoreUnavailable,
     DecodeError,
+    ForeignCheckpoint,
     OwnershipLost,
     TwinpathError,
-    WrongKey,
 )
 from twinpath.logs import configure
 from twinpath.settings import Settings, load_settings
 
 PATH = "agent"
-POLL_S = 0.2
 REPORT_S = 0.5
-T = TypeVar("T")
 
 
 class Agent:
@@ -58,7 +57,8 @@ class Agent:
         self._rule = rule
         self._log = log
         self._store = store
-        self._decoder = decoder
+        self._reader = Reader(decoder, settings.topic, rule.key_column, logger)
+        self._patience = Patience(log, metrics, logger)
         self._settings = settings
         self._metrics = metrics
         self._logger = logger
@@ -67,26 +67,22 @@ class Agent:
         self._sources: list[Incarnation] = []
         self._partitions: dict[int, Partition] = {}
         self._handed_over: list[int] | None = None
-        self._backlog: list[Record] = []
-        self._alarms: Counter[str] = Counter()
-        self._joined = False
-        self._stopping = False
         self._last_record = time.monotonic()
         self._last_warning = self._last_record
         self._last_report = 0.0
 
     def stop(self) -> None:
         """Ask the loop to end after this turn."""
-        self._stopping = True
+        self._patience.stopping = True
 
     def run(self, turns: int | None = None) -> None:
         """Loop until `stop`, or for a number of turns; ends with a checkpoint and leaves the group."""
-        self._topic_id, self._partition_count = self._log.describe()
-        self._sources = self._patiently(lambda: self._store.incarnations(self._settings.topic, self._topic_id))
+        self._topic_id, _ = self._log.describe()
+        self._sources = self._patience(lambda: self._store.incarnations(self._settings.topic, self._topic_id))
         self._log.subscribe(self._on_assigned, self._on_revoked)
         self._logger.info("joined", topic=self._settings.topic, version=self._rule.version)
         try:
-            while not self._stopping and turns != 0:
+            while not self._patience.stopping and turns != 0:
                 self._turn()
                 turns = None if turns is None else turns - 1
             self._checkpoint(everything=True)
@@ -97,8 +93,7 @@ class Agent:
     def _turn(self) -> None:
         if self._handed_over is not None:
             self._take_over(self._handed_over)
-        records = [*self._backlog, *self._log.poll(POLL_S)]
-        self._backlog.clear()
+        records = [*self._patience.take_backlog(), *self._log.poll(POLL_S)]
         polled_us = time.time_ns() // 1000
         by_partition: dict[int, list[Record]] = {}
         for record in records:
@@ -119,7 +114,7 @@ class Agent:
     def _on_revoked(self, partitions: list[int]) -> None:
         """Save while the epoch is still ours; what cannot be saved is replayed by the next owner."""
         self._handed_over = None
-        self._backlog.clear()
+        self._patience.take_backlog()
         try:
             self._save([one for one in self._partitions.values() if one.storable and one.moved])
         except AlertStoreUnavailable as problem:
@@ -129,20 +124,25 @@ class Agent:
 
     def _take_over(self, numbers: list[int]) -> None:
         """Raise each epoch, read its state, and only then read records, from the stored offsets."""
+        topic_id, self._partition_count = self._patience(self._log.describe)
+        if topic_id != self._topic_id:
+            raise ForeignCheckpoint(f"topic {self._settings.topic} was made anew while we read it. {START_AFRESH}")
         taken = {number: self._take(number) for number in numbers}
         if self._handed_over != numbers:
             return  # the group changed its mind while we waited for the alert store
         self._handed_over = None
         self._partitions = taken
         self._log.assign(offsets_of(taken))
-        self._joined = True
+        self._log.resume()  # a pause may have outlived the partitions it was meant for
+        self._metrics.joined()
         self._logger.info("owns", partitions=numbers, offsets=offsets_of(taken))
 
     def _take(self, number: int) -> Partition:
         key = PartitionKey(self._rule.name, self._rule.version, self._topic_id, number)
         buckets = self._settings.state_buckets
-        taken = self._patiently(lambda: self._store.take(key, self._partition_count, buckets))
-        check_bounds(self._settings.topic, number, taken.next_offset, self._log.bounds(number))
+        taken = self._patience(lambda: self._store.take(key, self._partition_count, buckets))
+        bounds = self._patience(lambda: self._log.bounds(number))
+        check_bounds(self._settings.topic, number, taken.next_offset, bounds)
         return Partition(self._rule, key, taken, buckets, self._sources)
 
     # records become alerts
@@ -160,7 +160,7 @@ class Agent:
         counts: Counter[str] = Counter()
         for record in records:
             try:
-                changes = self._decode(partition, record, counts)
+                changes = self._reader.changes(partition, record, counts)
             except DecodeError as problem:
                 counts["dead_letters"] += 1
                 letters.append(DeadLetter(record.partition, record.offset, str(problem), record.key, record.value))
@@ -172,7 +172,7 @@ class Agent:
                     alerts.append(StampedAlert(outcome.alert, _stamps(change, record, polled_us)))
         partition.folded(time.monotonic() - began)
         if alerts or letters:
-            written = self._patiently(lambda: self._store.write(self._rule, alerts, letters, self._topic_id))
+            written = self._patience(lambda: self._store.write(self._rule, alerts, letters, self._topic_id))
             counts.update(alerts=written.stored, alerts_refused=written.suppressed)
             counts["too_old"] -= written.resolved.total()  # each came to something else, or stays too old
             counts.update(written.resolved)
@@ -181,34 +181,7 @@ class Agent:
         partition.storable = True
         self._metrics.folded(counts, records[-1].appended_us, len(records))
 
-    def _decode(self, partition: Partition, record: Record, counts: Counter[str]) -> tuple[Change, ...]:
-        """The changes of a record; none for one that is no change of our table."""
-        if not partition.key_was_checked:
-            self._check_key(partition, record)
-        decoded = self._decoder.decode(record.key, record.value, partition.incarnation(record.offset))
-        if not isinstance(decoded, Skipped):
-            return decoded
-        counts["skipped"] += 1
-        if decoded.alarm and self._is_news(decoded.reason):
-            self._logger.warning("skipped", reason=decoded.reason, partition=record.partition, offset=record.offset)
-        return ()
-
-    def _is_news(self, reason: str) -> bool:
-        """True for the first alarm of a reason and for each tenfold of it, so that a storm fills no disk."""
-        self._alarms[reason] += 1
-        return str(self._alarms[reason]).rstrip("0") == "1"
-
-    def _check_key(self, partition: Partition, record: Record) -> None:
-        columns = key_columns(record.key)
-        if self._rule.key_column not in columns:
-            raise WrongKey(
-                f"topic {self._settings.topic} is keyed by {sorted(columns)}, wanted {self._rule.key_column}: rows "
-                "of one user would lie in several partitions and alerts would be missed. Set "
-                f"message.key.columns=public.transactions:{self._rule.key_column} in the connector, on a new topic"
-            )
-        partition.key_was_checked = True
-
-    # checkpoints, and the alert store's bad days
+    # checkpoints
 
     def _checkpoint(self, *, everything: bool = False) -> None:
         idle_s = time.monotonic() - self._last_record
@@ -216,7 +189,7 @@ class Agent:
             one for one in self._partitions.values() if (one.moved if everything else one.due(self._settings, idle_s))
         ]
         if due:
-            self._patiently(lambda: self._save(due))
+            self._patience(lambda: self._save(due))
 
     def _save(self, partitions: list[Partition]) -> None:
         """One checkpoint for each; a refused one ends the ownership of its partition."""
@@ -233,41 +206,11 @@ class Agent:
             self._log.commit({one.key.partition: one.next_offset for one in saved})
         self._metrics.checkpoint_bytes.set(saved_bytes)
 
-    def _patiently(self, action: Callable[[], T]) -> T:
-        """Do it; while the alert store is away, pause fetching, keep polling and try again."""
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(AlertStoreUnavailable),
-            wait=tenacity.wait_exponential(multiplier=0.1, max=5),
-            stop=lambda _state: self._stopping,
-            sleep=self._keep_polling,
-            before_sleep=self._note_failure,
-            reraise=True,
-        )
-        result = retrying(action)
-        if retrying.statistics.get("attempt_number", 1) > 1:
-            self._log.resume()
-            self._logger.info("alert store is back")
-        return result
-
-    def _note_failure(self, state: tenacity.RetryCallState) -> None:
-        problem = state.outcome.exception() if state.outcome else None
-        self._metrics.store_failures.inc()
-        if state.attempt_number == 1:
-            self._log.pause()
-            self._logger.warning("paused", problem=str(problem))
-
-    def _keep_polling(self, seconds: float) -> None:
-        """Wait while staying in the group; what was fetched before the pause is kept for later."""
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0 and not self._stopping:
-            self._backlog.extend(self._log.poll(min(left, POLL_S)))
-            self._metrics.turned(joined=self._joined)
-
     # what can be seen from outside
 
     def _report(self) -> None:
         now = time.monotonic()
-        self._metrics.turned(joined=self._joined)
+        self._metrics.turned()
         if now - self._last_report < REPORT_S:
             return
         self._last_report = now

@@ -14,7 +14,8 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 
-from twinpath.alert_store import AlertStore, Checkpoint, Incarnation, PartitionKey
+from twinpath.alert_rows import Checkpoint, Incarnation, PartitionKey
+from twinpath.alert_store import AlertStore
 from twinpath.detection.buckets import BucketCodec, bucket_of
 from twinpath.detection.detector import UserState, empty
 from twinpath.detection.history import History

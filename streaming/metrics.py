@@ -32,7 +32,7 @@ class Metrics:
         self.suppressed = self._counter("duplicates_suppressed", "Duplicates dropped or refused")
         self.dead_letters = self._counter("dead_letters", "Records kept as dead letters")
         self.skipped = self._counter("skipped", "Records that are no change of our table")
-        self.store_failures = self._counter("store_failures", "Failed attempts to reach the alert store")
+        self.store_failures = self._counter("store_failures", "Failed attempts to reach the alert store or Kafka")
         self.lag_records = self._gauge("lag_records", "Records in the topic that were not folded yet")
         self.lag_seconds = self._gauge("lag_seconds", "Age of the last folded record while lagging, else 0")
         self.last_record = self._gauge("last_record_timestamp_seconds", "When the last record was read")
@@ -72,10 +72,13 @@ class Metrics:
         self.lag_seconds.set(self._last_age if lag_records else 0.0)
         self.checkpoint_age.set(max(unsaved_s, default=0.0))
 
-    def turned(self, *, joined: bool) -> None:
-        """The loop turned once; `joined` says whether the group gave it partitions at least once."""
+    def turned(self) -> None:
+        """The loop turned once."""
         self._turned = time.monotonic()
-        self._joined = joined
+
+    def joined(self) -> None:
+        """The group gave us partitions."""
+        self._joined = True
 
     def healthy(self) -> bool:
         """True while the loop turns and the group has spoken."""

@@ -9,7 +9,8 @@ import psycopg2
 import pytest
 
 from tests.conftest import Line
-from twinpath.alert_store import AlertStore, DeadLetter, PartitionKey, StampedAlert, Stamps, read_alerts
+from twinpath.alert_rows import DeadLetter, PartitionKey, StampedAlert, Stamps, read_alerts
+from twinpath.alert_store import AlertStore
 from twinpath.detection.model import Alert, Position, Transaction
 from twinpath.detection.rules import RULES
 from twinpath.errors import (
@@ -135,7 +136,7 @@ def test_a_topic_that_was_made_anew_is_refused(store: AlertStore) -> None:
 
 
 def test_a_locked_table_is_unavailability_and_passes(store: AlertStore, store_line: Line, monkeypatch) -> None:
-    monkeypatch.setattr("twinpath.alert_store.STATEMENT_TIMEOUT_MS", 300)
+    monkeypatch.setattr("twinpath.store_session.STATEMENT_TIMEOUT_MS", 300)
     locker = store_line.session("twinpath_lab", store_line.settings.alerts_database)
     with locker.cursor() as cursor:
         cursor.execute("LOCK TABLE alert_log IN ACCESS EXCLUSIVE MODE")

@@ -16,7 +16,7 @@ from lab.operations import read_operations
 from lab.stack import connect
 from lab.watch_changes import lines, open_consumer
 from tests.conftest import Line
-from twinpath.alert_store import read_alerts
+from twinpath.alert_rows import read_alerts
 from twinpath.detection.envelope import EnvelopeDecoder
 from twinpath.detection.model import Alert
 from twinpath.detection.rules import RULES, Rule

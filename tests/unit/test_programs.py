@@ -10,12 +10,12 @@ import msgspec
 import pytest
 
 from lab import bootstrap
-from lab.load import _Transaction
 from lab.measure import reference
 from lab.operations import LoggedRow, Operation, OperationLog, read_operations
 from lab.stack.home import open_to_others
+from lab.writing import Transaction
 from streaming.checkpoint import Partition, check_bounds
-from twinpath.alert_store import Checkpoint, Incarnation, PartitionKey
+from twinpath.alert_rows import Checkpoint, Incarnation, PartitionKey
 from twinpath.detection.rules import RULES
 from twinpath.errors import ConfigurationError, GapError, ServiceFault
 from twinpath.settings import ROOT, load_settings, run_settings
@@ -199,7 +199,7 @@ def test_an_operation_log_is_read_back_and_a_torn_line_is_named(tmp_path: Path) 
 
 
 def test_rows_that_a_savepoint_undid_are_marked_and_give_no_id() -> None:
-    one = _Transaction()
+    one = Transaction()
     one.add("insert", 1, None, row(1), key=10)
     one.savepoint()
     one.add("insert", 2, None, row(2), key=20)
