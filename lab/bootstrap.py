@@ -203,10 +203,12 @@ def retrieve(java: Path, jars: Path) -> None:
     say("fetching the jars of Kafka, Connect, Debezium and Spark (117 files, 100 MB; about a minute)")
     shutil.rmtree(jars, ignore_errors=True)
     pyspark = next((VENV / "lib").glob("python3*/site-packages/pyspark"))
-    version = re.search(r'__version__.*"(.+)"', (pyspark / "version.py").read_text())
+    version = re.search(r"^pyspark==(\S+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    if version is None:
+        raise Missing("requirements.txt pins no pyspark; the jar of Spark's Kafka source needs its version")
     ivy = next((pyspark / "jars").glob("ivy-*.jar"))
     pattern = "[conf]/[artifact]-[revision](-[classifier]).[ext]"
-    command = [str(java), f"-Dpyspark.version={version[1] if version else ''}", "-jar", str(ivy)]
+    command = [str(java), f"-Dpyspark.version={version[1]}", "-jar", str(ivy)]
     command += ["-cache", str(STATE / "ivy-cache"), "-settings", str(JAR_FILES / "ivysettings.xml")]
     command += ["-ivy", str(JAR_FILES / "ivy.xml"), "-types", "jar", "bundle", "tar.gz"]
     run([*command, "-retrieve", f"{jars}/{pattern}"], STATE / "logs" / "ivy.log", "jars by Ivy")

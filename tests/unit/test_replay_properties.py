@@ -154,6 +154,7 @@ def test_what_is_sent_again_changes_nothing(rule: Rule, log: list[Change], resen
     assert fold.states == oracle.states
     for kind in ("judged", "corrected", "forgotten", "too_old", "conflict"):
         assert fold.counts[kind] == oracle.counts[kind]
+    assert oracle.counts["duplicate"] == 0  # nothing that was sent once is taken for a duplicate
 
 
 @BOTH

@@ -1,6 +1,8 @@
 """The spending rule against the test vectors of its specification, with exact scores and reasons."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.unit.building import (
     CORRECTED,
@@ -51,6 +53,17 @@ def test_one_cent_above_an_uneven_mean_is_an_alert():
     assert alerts_of("333.33", "333.33", "333.34", "1,000.01") == [
         raised(4, 30, "1,000.01 is 3.0 times this user's usual 333.33 (3 payments)")
     ]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(16_667, 9_999_999), min_size=2, max_size=12))
+def test_any_amount_is_compared_exactly_at_three_times_any_mean(known):
+    last = -sum(known) % (len(known) + 1) + 16_667 * (len(known) + 1)  # makes the mean a whole number of cents
+    limit = 3 * (sum(known) + last) // (len(known) + 1)
+    priors = [money(amount) for amount in (*known, last)]
+    alerts = alerts_of(*priors, money(limit), money(limit + 1))
+    assert all(tx_id != len(priors) + 1 for _, tx_id, *_ in alerts)
+    assert alerts_of(*priors, money(limit + 1))[-1][:3] == ("RAISED", len(priors) + 1, 30)
 
 
 def test_the_usual_amount_in_the_reason_is_rounded_half_up():

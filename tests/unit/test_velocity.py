@@ -100,6 +100,11 @@ def test_never_more_than_the_last_sixty_four_payments_are_counted(known, counted
     ]
 
 
+def test_the_sixty_fifth_payment_drops_the_first():
+    (state,) = replay(VELOCITY, small_then_high(64)).states.values()
+    assert [entry.transaction.tx_id for entry in state.history.entries] == list(range(2, 66))
+
+
 @pytest.mark.parametrize(("between", "expected"), [(58, [raised(64, 90, BOTH)]), (59, [])])
 def test_the_last_payments_are_the_last_by_position_whatever_their_time(between, expected):
     early = inserts(["5.00"] * 5, apart_us=0)
