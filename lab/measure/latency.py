@@ -1,8 +1,10 @@
 """Latency by PostgreSQL's clock: commit of the alert minus commit of the change that caused it."""
 
+import csv
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -48,6 +50,15 @@ def read_samples(dsn: str, path: str) -> list[Sample]:
     with closing(psycopg2.connect(dsn)) as session, session.cursor() as cursor:
         cursor.execute(READ, [path])
         return [Sample(row[0], row[1], row[2], tuple(row[3:])) for row in cursor.fetchall()]
+
+
+def write_samples(samples: Sequence[Sample], path: Path) -> None:
+    """The raw samples as CSV: rule, commit of the change, latency and hops in ms."""
+    with path.open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["rule", "changed_at", "latency_ms", *HOPS])
+        for one in samples:
+            writer.writerow([one.rule, one.changed_at.isoformat(), one.latency_ms, *one.hops_ms])
 
 
 def percentiles(values: Sequence[float]) -> Percentiles:

@@ -10,7 +10,7 @@ import msgspec
 import psutil
 
 from lab.measure.agreement import Difference
-from lab.measure.latency import Percentiles, Sample, hop_medians, outside, percentiles, read_samples
+from lab.measure.latency import Percentiles, Sample, hop_medians, outside, percentiles, read_samples, write_samples
 from lab.measure.verdict import PATH, Evidence, RuleEvidence
 from lab.report.page import markdown
 from lab.stack.java import java
@@ -23,6 +23,7 @@ def write_summary(evidence: Evidence, folder: Path) -> tuple[Path, bool]:
     """Write both files; returns the path of summary.md and whether the verdict is pass."""
     samples = read_samples(evidence.alerts_dsn, PATH)
     summary = build(evidence, samples)
+    write_samples(samples, folder / "latencies.csv")
     (folder / "summary.json").write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=1))
     path = folder / "summary.md"
     path.write_text(markdown(summary))
