@@ -64,9 +64,11 @@ class Demo:
 
     def clean_up(self) -> None:
         """Stop the run's agents and remove what the run made."""
-        for rule in RULES:
-            self._agents.stop(rule)
-        self._scope.drop()
+        with self._progress.step("removing what the run made") as step:
+            for rule in RULES:
+                self._agents.stop(rule)
+            self._scope.drop()
+            step.done = "done"
 
     def _set_up(self) -> None:
         with self._progress.step("run's database, topic and connector") as step:
