@@ -2,7 +2,6 @@
 
 from collections import Counter
 from datetime import datetime, timedelta
-from typing import Any
 
 import msgspec
 from psycopg2.extensions import connection as Connection
@@ -36,7 +35,10 @@ class RuleEvidence(msgspec.Struct):
 
 
 class Evidence(msgspec.Struct):
-    """Everything that the report of a demo is made of."""
+    """Everything that the report of a demo is made of.
+
+    `left_out` are the windows (begin, length) of warm-up and faults, which a second latency row leaves out.
+    """
 
     run_id: str
     seed: int
@@ -50,9 +52,8 @@ class Evidence(msgspec.Struct):
     key_changes: int
     rules: list[RuleEvidence]
     killed: list[tuple[str, datetime]]
-    around_a_kill: timedelta
+    left_out: list[tuple[datetime, timedelta]]
     alerts_dsn: str
-    resources: dict[str, Any] = {}
 
 
 def gather(session: Connection, rule: Rule, by_topic: Replay, by_log: Replay) -> RuleEvidence:

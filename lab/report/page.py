@@ -31,8 +31,9 @@ def markdown(summary: dict[str, Any]) -> str:
     lines += ["", "## Latency: commit to alert committed, by PostgreSQL's clock, ms", ""]
     lines += ["| alerts | n | p50 | p90 | p99 | max |", "|---|---|---|---|---|---|"]
     rows = [("all rows", path["latency_ms"])]
-    if summary["faults"]:
-        rows.append(("without the seconds after the kills", path["latency_ms_without_faults"]))
+    warm_up, *kills = summary["left_out_of_calm_s"]
+    calm = f"without the first {warm_up:.0f} s" + (f" and the {kills[0]:.0f} s after each kill" if kills else "")
+    rows.append((calm, path["latency_ms_calm"]))
     rows += [(f"all rows, {rule}", one["latency_ms"]) for rule, one in path["rules"].items()]
     for name, figures in rows:
         shown = " | ".join(
@@ -42,7 +43,7 @@ def markdown(summary: dict[str, Any]) -> str:
     hops = ", ".join(f"{hop} {'-' if ms is None else ms}" for hop, ms in path["hops_ms_p50"].items())
     lines += [
         "",
-        f"Median of each hop (without the kills), ms: {hops}. No p99 is given below 1,000 samples.",
+        f"Median of each hop ({calm}), ms: {hops}. No p99 is given below 1,000 samples.",
         "",
     ]
     lines += [

@@ -34,7 +34,7 @@ def build(evidence: Evidence, samples: list[Sample]) -> dict[str, Any]:
     """The summary as a dictionary with the stable keys."""
     goals = correctness_goals(evidence)
     rows = evidence.load.rows
-    calm = outside(samples, [(at, evidence.around_a_kill) for _, at in evidence.killed])
+    calm = outside(samples, evidence.left_out)
     rules = {one.rule: _rule(one, samples) for one in evidence.rules}
     return {
         "schema_version": SCHEMA_VERSION,
@@ -55,6 +55,7 @@ def build(evidence: Evidence, samples: list[Sample]) -> dict[str, Any]:
             "rows_rolled_back": rows["rolled_back"],
             "records_in_topic": evidence.records,
         },
+        "left_out_of_calm_s": [length.total_seconds() for _, length in evidence.left_out],
         "faults": [{"killed": name, "at": at.isoformat(timespec="milliseconds")} for name, at in evidence.killed],
         "paths": {
             PATH: {
@@ -69,7 +70,7 @@ def build(evidence: Evidence, samples: list[Sample]) -> dict[str, Any]:
                 "alert_inserts_refused": _total(evidence, "alerts_refused"),
                 "dead_letters": sum(one.dead_letters for one in evidence.rules),
                 "latency_ms": _latency([one.latency_ms for one in samples]),
-                "latency_ms_without_faults": _latency([one.latency_ms for one in calm]),
+                "latency_ms_calm": _latency([one.latency_ms for one in calm]),
                 "hops_ms_p50": hop_medians(calm),
                 "rules": rules,
             }

@@ -50,7 +50,7 @@ def evidence(**changes: object) -> Evidence:
         key_changes=0,
         rules=[rule],
         killed=[("connect", NOON)],
-        around_a_kill=timedelta(seconds=15),
+        left_out=[(NOON - timedelta(seconds=60), timedelta(seconds=10)), (NOON, timedelta(seconds=15))],
         alerts_dsn="",
     )
     for name in changes.keys() - rule_changes.keys():
@@ -95,9 +95,10 @@ def test_differences_are_named_with_their_transactions() -> None:
 
 
 def test_a_run_without_alerts_or_faults_gives_a_clear_page() -> None:
-    page = report.markdown(report.build(evidence(alerts=0, killed=[]), []))
+    quiet = evidence(alerts=0, killed=[], left_out=[(NOON, timedelta(seconds=10))])
+    page = report.markdown(report.build(quiet, []))
     assert "| all rows | 0 | - | - | - | - |" in page
-    assert "without the seconds after the kills" not in page
+    assert "| without the first 10 s | 0 | - | - | - | - |" in page
 
 
 def test_percentiles_come_from_raw_samples_and_p99_needs_a_thousand() -> None:
