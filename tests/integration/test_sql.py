@@ -100,8 +100,8 @@ def test_no_password_stands_in_the_servers_statistics_or_log(store_line: Line) -
 def test_passwords_lie_in_files_that_only_their_owner_can_read(store_line: Line) -> None:
     folder = store_line.stack.home.secrets
     assert folder.stat().st_mode & 0o777 == 0o700
-    found = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
-    assert found == {"passwords.json": 0o600, "cdc.properties": 0o600}
+    found = {str(path.relative_to(folder)): path.stat().st_mode & 0o777 for path in folder.rglob("*")}
+    assert found == {"passwords.json": 0o600, "connect": 0o700, "connect/cdc.properties": 0o600}
 
 
 def test_latency_is_counted_between_two_commits_of_one_server(store_line: Line) -> None:
