@@ -8,6 +8,7 @@ of PostgreSQL's COMMIT records.
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -29,7 +30,7 @@ from lab.stack.scope import Scope
 from lab.stack.stack import Stack, running_stack
 from twinpath.detection.envelope import EnvelopeDecoder
 from twinpath.detection.rules import RULES, Rule, configured
-from twinpath.errors import ServiceFault, TwinpathError
+from twinpath.errors import ServiceFault
 from twinpath.settings import Settings, run_settings
 
 SLOT_TIMEOUT_S = 90.0
@@ -47,6 +48,8 @@ class Demo:
         self._folder = folder
         self._progress = stack.progress
         self._kills = kills
+        self._over = threading.Event()
+        self._fault: Exception | None = None
         self._killed: list[tuple[str, datetime]] = []
         self._scope: Scope = stack.scope(settings)
         self._agents: Agents = stack.agents(settings)
@@ -99,31 +102,38 @@ class Demo:
         try:
             result = load.run()
         finally:
+            self._over.set()
             if self._kills:
                 breaker.join()
+        if self._fault is not None:
+            raise self._fault
         self._progress.say(said(result))
         return result
 
     def _kill_twice(self, load: Load) -> None:
-        """SIGKILL an agent and Connect in mid-load, and start each again."""
-        duration = self._settings.duration
+        """SIGKILL an agent and Connect in mid-load, and start each again; a fault that fails ends the demo."""
         try:
-            time.sleep(duration * 0.25)
-            self._killed.append(("agent spending", datetime.now(tz=UTC)))
-            self._agents.kill("spending")
-            self._progress.say("killed the agent spending (SIGKILL); starting it again")
+            if self._over.wait(self._settings.duration * 0.25):
+                return
+            self._kill("agent spending", lambda: self._agents.kill("spending"))
             self._agents.start("spending")
-            time.sleep(duration * 0.25)
-            self._killed.append(("connect", datetime.now(tz=UTC)))
+            if self._over.wait(self._settings.duration * 0.25):
+                return
             connect = self._stack.connect
-            process.stop(self._stack.home, "connect", signal.SIGKILL)
-            self._progress.say("killed Connect (SIGKILL); starting it again")
+            self._kill("connect", lambda: process.stop(self._stack.home, "connect", signal.SIGKILL))
             connect.start()
             connect.wait()
-        except TwinpathError as error:
-            self._progress.say(f"the demo's own fault failed: {error}")
+        except Exception as error:
+            self._fault = error
             load.stop()
-            raise
+
+    def _kill(self, name: str, kill: Callable[[], bool]) -> None:
+        """Kill something that ran until now; what had ended by itself is a failure, not a fault."""
+        at = datetime.now(tz=UTC)
+        if not kill():
+            raise ServiceFault(f"{name} had ended before the demo killed it; look at its log")
+        self._killed.append((name, at))
+        self._progress.say(f"killed {name} (SIGKILL); starting it again")
 
     def _say_first_alert(self) -> None:
         """Progress line when the first alert is stored: what a newcomer waits for."""

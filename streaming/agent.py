@@ -20,7 +20,7 @@ from streaming.hops import why_nothing_arrives
 from streaming.metrics import Metrics, serve
 from streaming.patience import POLL_S, Patience
 from streaming.reader import Reader
-from twinpath.alert_rows import DeadLetter, Incarnation, PartitionKey, StampedAlert, Stamps
+from twinpath.alert_rows import Checkpoint, DeadLetter, Incarnation, PartitionKey, StampedAlert, Stamps
 from twinpath.alert_store import AlertStore
 from twinpath.detection.detector import step
 from twinpath.detection.envelope import EnvelopeDecoder, EnvelopeFormat
@@ -67,6 +67,7 @@ class Agent:
         self._sources: list[Incarnation] = []
         self._partitions: dict[int, Partition] = {}
         self._handed_over: list[int] | None = None
+        self._must_rejoin = False
         self._last_record = time.monotonic()
         self._last_warning = self._last_record
         self._last_report = 0.0
@@ -91,6 +92,9 @@ class Agent:
             self._store.close()
 
     def _turn(self) -> None:
+        if self._must_rejoin:
+            self._must_rejoin = False
+            self._log.rejoin()
         if self._handed_over is not None:
             self._take_over(self._handed_over)
         records = [*self._patience.take_backlog(), *self._log.poll(POLL_S)]
@@ -123,13 +127,22 @@ class Agent:
         self._logger.info("handed back", partitions=partitions)
 
     def _take_over(self, numbers: list[int]) -> None:
-        """Raise each epoch, read its state, and only then read records, from the stored offsets."""
+        """Raise each epoch, read its state, and only then read records, from the stored offsets.
+
+        Waiting may take long, and the group may change its mind meanwhile: no epoch is raised for an
+        assignment that is no longer ours, for that would fence its new owner.
+        """
         topic_id, self._partition_count = self._patience(self._log.describe)
         if topic_id != self._topic_id:
             raise ForeignCheckpoint(f"topic {self._settings.topic} was made anew while we read it. {START_AFRESH}")
-        taken = {number: self._take(number) for number in numbers}
-        if self._handed_over != numbers:
-            return  # the group changed its mind while we waited for the alert store
+        taken: dict[int, Partition] = {}
+        for number in numbers:
+            partition = self._take(number, numbers)
+            if partition is None:
+                return
+            taken[number] = partition
+        if self._handed_over is not numbers:
+            return
         self._handed_over = None
         self._partitions = taken
         self._log.assign(offsets_of(taken))
@@ -137,10 +150,18 @@ class Agent:
         self._metrics.joined()
         self._logger.info("owns", partitions=numbers, offsets=offsets_of(taken))
 
-    def _take(self, number: int) -> Partition:
+    def _take(self, number: int, numbers: list[int]) -> Partition | None:
+        """One partition with its state; None when the assignment `numbers` was superseded."""
         key = PartitionKey(self._rule.name, self._rule.version, self._topic_id, number)
         buckets = self._settings.state_buckets
-        taken = self._patience(lambda: self._store.take(key, self._partition_count, buckets))
+
+        def take() -> Checkpoint | None:
+            ours = self._handed_over is numbers
+            return self._store.take(key, self._partition_count, buckets) if ours else None
+
+        taken = self._patience(take)
+        if taken is None:
+            return None
         bounds = self._patience(lambda: self._log.bounds(number))
         check_bounds(self._settings.topic, number, taken.next_offset, bounds)
         return Partition(self._rule, key, taken, buckets, self._sources)
@@ -192,7 +213,10 @@ class Agent:
             self._patience(lambda: self._save(due))
 
     def _save(self, partitions: list[Partition]) -> None:
-        """One checkpoint for each; a refused one ends the ownership of its partition."""
+        """One checkpoint for each; a refused one ends the ownership of its partition, and we join anew.
+
+        Joining anew makes the group hand every partition out again, so that none is left unread.
+        """
         saved_bytes = 0
         for partition in partitions:
             try:
@@ -201,6 +225,7 @@ class Agent:
                 self._logger.warning("stopped writing", reason=str(lost))
                 self._partitions.pop(partition.key.partition, None)
                 self._log.assign(offsets_of(self._partitions))
+                self._must_rejoin = True
         saved = [one for one in partitions if one.key.partition in self._partitions]
         if saved:
             self._log.commit({one.key.partition: one.next_offset for one in saved})

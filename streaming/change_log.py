@@ -6,6 +6,7 @@ skip changes. Partitions that the group hands over are not read before `assign` 
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -63,6 +64,7 @@ class ConfluentChangeLog:
             "fetch.message.max.bytes": 8_388_608,
         }
         self._consumer = Consumer(config, logger=LIBRDKAFKA)
+        self._subscribe: Callable[[], None] = lambda: None
 
     def describe(self) -> tuple[str, int]:
         """The topic's id and its number of partitions."""
@@ -95,7 +97,15 @@ class ConfluentChangeLog:
             revoked(sorted(one.partition for one in partitions))
             consumer.unassign()
 
-        self._consumer.subscribe([self._topic], on_assign=on_assign, on_revoke=on_revoke, on_lost=on_revoke)
+        self._subscribe = partial(
+            self._consumer.subscribe, [self._topic], on_assign=on_assign, on_revoke=on_revoke, on_lost=on_revoke
+        )
+        self._subscribe()
+
+    def rejoin(self) -> None:
+        """Leave the group and join it again: every partition is handed out anew."""
+        self._consumer.unsubscribe()
+        self._subscribe()
 
     def assign(self, offsets: Mapping[int, int]) -> None:
         """Read these partitions from these offsets, and no others."""

@@ -127,4 +127,8 @@ def row_of(path: str, stamped: StampedAlert) -> tuple[Any, ...]:
 
 
 def _time(stamp_us: int | None) -> datetime | None:
-    return None if stamp_us is None else EPOCH_START + timedelta(microseconds=stamp_us)
+    """A stamp only explains: one beyond the calendar is left out, it stops nobody."""
+    try:
+        return None if stamp_us is None else EPOCH_START + timedelta(microseconds=stamp_us)
+    except OverflowError:
+        return None

@@ -59,6 +59,7 @@ def connect(dsn: str) -> Connection:
             keepalives_idle=5,
             keepalives_interval=2,
             keepalives_count=3,
+            tcp_user_timeout=STATEMENT_TIMEOUT_MS,  # a cut link is noticed while data is unacknowledged, too
             application_name="twinpath",
             options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",
         )

@@ -6,7 +6,7 @@ import msgspec
 
 from twinpath.detection.buckets import BucketCodec
 from twinpath.detection.detector import UserState, current
-from twinpath.detection.history import History
+from twinpath.detection.history import Entry, History
 from twinpath.detection.model import Alert, Position
 from twinpath.detection.rules import Rule
 
@@ -50,6 +50,18 @@ def differing_users(rule: Rule, stored: Iterable[bytes], reference: Mapping[int,
     for data in stored:
         states.update(codec.decode(data))
     return sorted(user for user in states.keys() | reference.keys() if states.get(user) != reference.get(user))
+
+
+def differing_histories(a: Mapping[int, UserState[History]], b: Mapping[int, UserState[History]]) -> list[int]:
+    """Users whose remembered payments differ, whatever their positions: values, order and prior of each row.
+
+    Holds the whole of what was delivered against what was written, rows without an alert included.
+    """
+    return sorted(user for user in a.keys() | b.keys() if _entries(a, user) != _entries(b, user))
+
+
+def _entries(states: Mapping[int, UserState[History]], user: int) -> list[Entry]:
+    return states[user].history.entries if user in states else []
 
 
 _Fact = tuple[int, int, Position, str, str, int, str]

@@ -7,7 +7,7 @@ import msgspec
 from psycopg2.extensions import connection as Connection
 
 from lab.load import LoadResult
-from lab.measure.agreement import Difference, compare, compare_log, differing_users
+from lab.measure.agreement import Difference, compare, compare_log, differing_histories, differing_users
 from twinpath.alert_rows import read_alerts
 from twinpath.detection.detector import Replay
 from twinpath.detection.rules import Rule
@@ -26,7 +26,8 @@ class RuleEvidence(msgspec.Struct):
     against_topic: Difference
     against_log: Difference
     differing_users: list[int]
-    replayed_judged: int
+    differing_histories: list[int]
+    reference_alerts: int
 
     @property
     def suppressed(self) -> int:
@@ -79,5 +80,6 @@ def gather(session: Connection, rule: Rule, by_topic: Replay, by_log: Replay) ->
         against_topic=compare_log(alerts, by_topic.alerts),
         against_log=compare(alerts, by_log.alerts),
         differing_users=differing_users(rule, states, by_topic.states),
-        replayed_judged=by_log.counts["judged"] + by_log.counts["conflict"],
+        differing_histories=differing_histories(by_topic.states, by_log.states),
+        reference_alerts=len(by_topic.alerts),
     )

@@ -8,6 +8,7 @@ from contextlib import closing
 import psycopg2
 
 SLICE_BYTES = 64 * 1024 * 1024  # of WAL in one query, to bound memory
+OVERLAP_BYTES = 1024 * 1024  # a record that straddles two slices ends within this
 
 
 def commit_lsns(dsn: str, start_lsn: int, end_lsn: int) -> dict[int, int]:
@@ -19,7 +20,7 @@ def commit_lsns(dsn: str, start_lsn: int, end_lsn: int) -> dict[int, int]:
                 "SELECT xid::text::bigint, (start_lsn - '0/0')::bigint FROM pg_get_wal_records_info("
                 "'0/0'::pg_lsn + %s, '0/0'::pg_lsn + %s) "
                 "WHERE resource_manager = 'Transaction' AND record_type LIKE 'COMMIT%%'",
-                [start, min(start + SLICE_BYTES, end_lsn)],
+                [start, min(start + SLICE_BYTES + OVERLAP_BYTES, end_lsn)],
             )
             found.update(cursor.fetchall())
     return found

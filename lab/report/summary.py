@@ -76,9 +76,7 @@ def build(evidence: Evidence, samples: list[Sample]) -> dict[str, Any]:
             }
         },
         "agreement": {
-            "reference_alerts": sum(
-                one.alerts - len(one.against_topic.extra) + len(one.against_topic.missing) for one in evidence.rules
-            ),
+            "reference_alerts": sum(one.reference_alerts for one in evidence.rules),
             "pairs": [_pair(one, against) for one in evidence.rules for against in ("topic", "log")],
         },
         "losses": _losses(evidence),
@@ -88,34 +86,43 @@ def build(evidence: Evidence, samples: list[Sample]) -> dict[str, Any]:
 
 def correctness_goals(evidence: Evidence) -> list[dict[str, Any]]:
     """What must hold, with what was measured."""
-    judged = {one.rule: one.counters.get("judged", 0) + one.counters.get("conflict", 0) for one in evidence.rules}
+    rules = evidence.rules
+    judged = {one.rule: _judged(one) for one in rules}
+    alerts = {one.rule: one.reference_alerts for one in rules}
+    conflicts = {one.rule: one.counters.get("conflict", 0) for one in rules}
     goals = [
-        _goal(
-            "complete",
-            "every committed row is judged once by every agent",
-            evidence.committed_inserts,
-            judged,
-        ),
+        _above_zero("tested", "the log calls for alerts by every rule: there is something to compare", alerts),
+        _goal("complete", "every committed row is judged once by every agent", evidence.committed_inserts, judged),
+        _goal("once", "no row came twice at two positions", 0, conflicts),
         _zero("topic", "alerts equal replay() of the topic, positions included", evidence, "against_topic"),
         _zero("log", "final alerts equal replay() of the operation log in COMMIT order", evidence, "against_log"),
+        _goal(
+            "history",
+            "remembered rows, alert or not, equal those of the operation log (differing users)",
+            0,
+            {one.rule: len(one.differing_histories) for one in rules},
+        ),
         _goal(
             "state",
             "checkpointed state equals the state that replay() ends in (differing users)",
             0,
-            {one.rule: len(one.differing_users) for one in evidence.rules},
+            {one.rule: len(one.differing_users) for one in rules},
         ),
-        _goal(
-            "dead_letters",
-            "no record was unreadable",
-            0,
-            {one.rule: one.dead_letters for one in evidence.rules},
-        ),
+        _goal("dead_letters", "no record was unreadable", 0, {one.rule: one.dead_letters for one in rules}),
     ]
     if evidence.killed:
-        suppressed = {one.rule: one.suppressed for one in evidence.rules}
-        goal = _goal("duplicates", "the kills led to duplicates, and all were suppressed", "> 0", suppressed)
-        goals.append(goal | {"ok": all(count > 0 for count in suppressed.values())})
+        dropped = {one.rule: one.counters.get("duplicate", 0) for one in rules}
+        goals.append(_above_zero("duplicates", "the kills led to duplicate events, and all were suppressed", dropped))
     return goals
+
+
+def _above_zero(name: str, text: str, measured: dict[str, int]) -> dict[str, Any]:
+    goal = _goal(name, text, "> 0", measured)
+    return goal | {"ok": bool(measured) and all(count > 0 for count in measured.values())}
+
+
+def _judged(one: RuleEvidence) -> int:
+    return one.counters.get("judged", 0) + one.counters.get("conflict", 0)
 
 
 def _goal(name: str, text: str, target: object, measured: dict[str, int]) -> dict[str, Any]:
@@ -141,7 +148,7 @@ def _differing(difference: Difference) -> int:
 
 def _rows_seen(evidence: Evidence) -> int:
     """Distinct rows judged by every rule: a changed user_id has its row judged under both users."""
-    judged = [one.counters.get("judged", 0) + one.counters.get("conflict", 0) for one in evidence.rules]
+    judged = [_judged(one) for one in evidence.rules]
     return min(judged, default=0) - evidence.key_changes
 
 
@@ -183,7 +190,7 @@ def _losses(evidence: Evidence) -> dict[str, Any]:
     """Per class of operation: how many the workload did, and how many each path saw (least of the rules)."""
     rows = evidence.load.rows
     total = [one.counters for one in evidence.rules]
-    judged = min((c.get("judged", 0) + c.get("conflict", 0) for c in total), default=0)
+    judged = min((_judged(one) for one in evidence.rules), default=0)
     changed = min((c.get("corrected", 0) + c.get("forgotten", 0) + c.get("too_old", 0) for c in total), default=0)
     moved = evidence.key_changes
     return {

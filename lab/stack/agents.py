@@ -61,6 +61,6 @@ class Agents:
         """SIGTERM: the agent writes a last checkpoint and leaves its group."""
         return process.stop(self._home, self.name(rule))
 
-    def kill(self, rule: str) -> None:
-        """SIGKILL, for proofs."""
-        process.stop(self._home, self.name(rule), signal.SIGKILL)
+    def kill(self, rule: str) -> bool:
+        """SIGKILL, for proofs; True when it ran."""
+        return process.stop(self._home, self.name(rule), signal.SIGKILL)

@@ -27,6 +27,7 @@ OPTIONS = {
     "wal_level": "logical",
     "track_commit_timestamp": "on",
     "max_slot_wal_keep_size": "1GB",
+    "wal_keep_size": "1GB",  # the order witness reads a run's WAL when the run is over
     "shared_preload_libraries": "pg_stat_statements",
     "pg_stat_statements.track": "all",
     "max_connections": "200",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 import psycopg2
+from kafka.errors import KafkaError
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
@@ -16,7 +17,7 @@ from lab.stack import connect, kafka
 from lab.stack.credentials import Credentials
 from lab.stack.home import Home
 from lab.stack.postgres import run_file
-from twinpath.errors import ForeignCheckpoint, ServiceFault
+from twinpath.errors import ForeignCheckpoint, ServiceFault, TwinpathError
 from twinpath.settings import Settings
 
 TOPIC_CONFIG = {
@@ -95,6 +96,7 @@ class Scope:
         connect.put_connector(self.settings, connect.connector_config(self._home, self.settings))
         connect.wait_for_tasks(self.settings)
         self.wait_for_slot()
+        connect.wait_for_offset(self.settings)
 
     def wait_for_slot(self, timeout_s: float = 60.0) -> None:
         """Wait until the slot is read: only then are new changes on their way."""
@@ -110,16 +112,33 @@ class Scope:
                 time.sleep(0.1)
 
     def drop(self) -> None:
-        """Remove connector, slot, topics, consumer groups and databases of this scope; idempotent."""
+        """Remove connector, slot, databases, topics and consumer groups of this scope; idempotent.
+
+        A part that cannot be removed does not keep the others; what was left is named at the end.
+        """
         settings = self.settings
-        connect.delete_connector(settings)
+        left = []
+        parts: list[tuple[str, Callable[[], None]]] = [
+            (f"connector {settings.connector}", lambda: connect.delete_connector(settings)),
+            (f"slot {settings.slot} and databases", self._drop_in_postgres),
+            (f"topics of {settings.prefix}", lambda: kafka.delete_topics(settings, settings.prefix)),
+            ("consumer groups", lambda: kafka.delete_groups(settings, settings.suffix)),
+        ]
+        for part, remove in parts:
+            try:
+                remove()
+            except (TwinpathError, KafkaError, psycopg2.Error) as error:
+                left.append(f"{part} ({str(error).strip().partition(chr(10))[0]})")
+        if left:
+            raise ServiceFault(f"could not be removed: {'; '.join(left)}")
+
+    def _drop_in_postgres(self) -> None:
+        settings = self.settings
         with closing(self.open_as_lab("postgres")) as session:
             _drop_slot(session, settings.slot)
             for name in (settings.source_database, settings.alerts_database):
                 with session.cursor() as cursor:
                     cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-        kafka.delete_topics(settings, settings.prefix)
-        kafka.delete_groups(settings, settings.suffix)
 
 
 def _create_database(session: Connection, name: str) -> None:

@@ -48,7 +48,7 @@ def test_the_demo_proves_both_agents_equal_to_both_oracles_although_two_processe
     path = Path(done.stdout.strip())
     assert path.name == "summary.md"
     assert "pass" in path.read_text().partition("\n")[0]
-    for words in ("killed the agent spending", "killed Connect", "first alert", "connect: stopped"):
+    for words in ("killed agent spending", "killed connect", "first alert", "connect: stopped"):
         assert words in done.stderr
     summary = json.loads(path.with_name("summary.json").read_text())
     assert summary.keys() >= STABLE_KEYS

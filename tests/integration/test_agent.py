@@ -207,15 +207,17 @@ def test_while_the_alert_store_is_locked_the_agent_pauses_keeps_its_group_and_lo
     assert topic_line.rows("SELECT max(epoch)::int FROM checkpoints") == [(1,)]
 
 
-def test_an_agent_whose_epoch_was_taken_stops_writing(topic_line: Line) -> None:
+def test_an_agent_whose_epoch_was_taken_stops_writing_and_joins_anew(topic_line: Line) -> None:
     start(topic_line)
     thief = topic_line.session("twinpath_lab", topic_line.settings.alerts_database)
     with thief, thief.cursor() as cursor:
         cursor.execute("UPDATE checkpoints SET epoch = epoch + 1 WHERE partition = 0")
     publish(topic_line.settings, TROUBLE)
     wait_for(lambda: "stopped writing" in log_of(topic_line), "the refusal")
-    assert topic_line.rows("SELECT next_offset FROM checkpoints WHERE partition = 0") == [(None,)]
+    topic_line.wait_until_judged(SPENDING)
+    assert topic_line.rows("SELECT epoch::int FROM checkpoints WHERE partition = 0") == [(3,)]
     assert [tx_id for tx_id, *_ in alerts(topic_line)] == [4]
+    assert counters(topic_line)["alerts_refused"] == 1
 
 
 def test_one_agent_failing_does_not_touch_the_other(topic_line: Line) -> None:

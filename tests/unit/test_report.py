@@ -30,7 +30,8 @@ def evidence(**changes: object) -> Evidence:
         against_topic=EQUAL,
         against_log=EQUAL,
         differing_users=[],
-        replayed_judged=100,
+        differing_histories=[],
+        reference_alerts=3,
     )
     rule_changes = {name: value for name, value in changes.items() if hasattr(rule, name)}
     for name, value in rule_changes.items():
@@ -77,7 +78,10 @@ def test_a_run_without_a_difference_passes() -> None:
         ("log", {"against_log": Difference([], [(1, "RAISED", 40, "r")])}),
         ("state", {"differing_users": [7]}),
         ("dead_letters", {"dead_letters": 1}),
-        ("duplicates", {"counters": {"judged": 100}}),
+        ("duplicates", {"counters": {"judged": 100, "alerts_refused": 3}}),
+        ("once", {"counters": {"judged": 99, "conflict": 1, "duplicate": 1}}),
+        ("history", {"differing_histories": [7]}),
+        ("tested", {"reference_alerts": 0}),
         ("complete", {"rules": []}),
     ],
 )
