@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import cli
 from twinpath.settings import ROOT, Settings
 
 PATHS = {"streaming", "spark_jobs", "temperature", "dags"}
@@ -142,3 +143,23 @@ def test_importing_a_module_starts_nothing() -> None:
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
                 calls.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert calls == []
+
+
+DOCS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_and_every_named_file_exists(page: Path) -> None:
+    text = page.read_text()
+    links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if "://" not in link]
+    missing = [link for link in links if not (page.parent / link).exists()]
+    named = re.findall(r"`((?:twinpath|streaming|lab|sql|docker|tests|docs)/[\w./-]+\.\w+)`", text)
+    missing += [name for name in named if not (ROOT / name).exists()]
+    assert missing == []
+
+
+def test_the_readme_names_every_command_and_every_command_exists() -> None:
+    commands = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+    named = set(re.findall(r"twinpath ([a-z]+)", (ROOT / "README.md").read_text()))
+    assert commands <= named
+    assert named - commands == set()
