@@ -16,10 +16,10 @@ from typing import Any
 
 from streaming.change_log import ConfluentChangeLog, Record
 from streaming.checkpoint import Partition, check_bounds, offsets_of
-from streaming.hops import why_nothing_arrives
 from streaming.metrics import Metrics, serve
 from streaming.patience import POLL_S, Patience
 from streaming.reader import Reader
+from streaming.reporter import Reporter
 from twinpath.alert_rows import Checkpoint, DeadLetter, Incarnation, PartitionKey, StampedAlert, Stamps
 from twinpath.alert_store import AlertStore
 from twinpath.detection.detector import step
@@ -38,7 +38,6 @@ from twinpath.logs import configure
 from twinpath.settings import Settings, load_settings
 
 PATH = "agent"
-REPORT_S = 0.5
 
 
 class Agent:
@@ -68,9 +67,7 @@ class Agent:
         self._partitions: dict[int, Partition] = {}
         self._handed_over: list[int] | None = None
         self._must_rejoin = False
-        self._last_record = time.monotonic()
-        self._last_warning = self._last_record
-        self._last_report = 0.0
+        self._reporter = Reporter(log, rule.name, settings, metrics, logger)
 
     def stop(self) -> None:
         """Ask the loop to end after this turn."""
@@ -105,10 +102,10 @@ class Agent:
         for number, ours in by_partition.items():
             partition = self._partitions.get(number)
             if partition is not None:
-                self._last_record = time.monotonic()
+                self._reporter.heard()
                 self._fold(partition, ours, polled_us)
         self._checkpoint()
-        self._report()
+        self._reporter.report(self._partitions)
 
     # partitions come and go
 
@@ -205,7 +202,7 @@ class Agent:
     # checkpoints
 
     def _checkpoint(self, *, everything: bool = False) -> None:
-        idle_s = time.monotonic() - self._last_record
+        idle_s = self._reporter.idle_s()
         due = [
             one for one in self._partitions.values() if (one.moved if everything else one.due(self._settings, idle_s))
         ]
@@ -230,33 +227,6 @@ class Agent:
         if saved:
             self._log.commit({one.key.partition: one.next_offset for one in saved})
         self._metrics.checkpoint_bytes.set(saved_bytes)
-
-    # what can be seen from outside
-
-    def _report(self) -> None:
-        now = time.monotonic()
-        self._metrics.turned()
-        if now - self._last_report < REPORT_S:
-            return
-        self._last_report = now
-        ends = {number: self._log.known_end(number) for number in self._partitions}
-        lag = sum(max(0, end - self._partitions[number].next_offset) for number, end in ends.items() if end is not None)
-        self._metrics.position(lag, [one.age_s() for one in self._partitions.values() if one.moved])
-        self._metrics.partitions.set(len(self._partitions))
-        quiet_s = now - max(self._last_record, self._last_warning)
-        if quiet_s >= self._settings.idle_warning_s:
-            self._last_warning = now
-            offsets = offsets_of(self._partitions)
-            reason = why_nothing_arrives(self._settings, offsets, ends)
-            self._logger.warning(
-                "no records",
-                seconds=round(now - self._last_record),
-                topic=self._settings.topic,
-                group=self._settings.group(self._rule.name),
-                offsets=offsets,
-                ends=ends,
-                reason=reason,
-            )
 
 
 def _stamps(change: Change, record: Record, polled_us: int) -> Stamps:

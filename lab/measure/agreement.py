@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from twinpath.detection.buckets import BucketCodec
-from twinpath.detection.detector import UserState, current
+from twinpath.detection.detector import UserState
 from twinpath.detection.history import Entry, History
 from twinpath.detection.model import Alert, Position
+from twinpath.detection.replay import current
 from twinpath.detection.rules import Rule
 
 Final = tuple[int, str, int, str]

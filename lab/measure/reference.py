@@ -10,9 +10,9 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 
 from lab.operations import LoggedRow, Operation
-from twinpath.detection.detector import Replay
 from twinpath.detection.envelope import EnvelopeDecoder
 from twinpath.detection.model import Change, Op, Position, Skipped, Transaction
+from twinpath.detection.replay import Replay
 from twinpath.detection.rules import Rule
 from twinpath.errors import ServiceFault
 from twinpath.settings import Settings

@@ -9,7 +9,7 @@ from psycopg2.extensions import connection as Connection
 from lab.load import LoadResult
 from lab.measure.agreement import Difference, compare, compare_log, differing_histories, differing_users
 from twinpath.alert_rows import read_alerts
-from twinpath.detection.detector import Replay
+from twinpath.detection.replay import Replay
 from twinpath.detection.rules import Rule
 
 PATH = "agent"

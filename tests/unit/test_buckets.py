@@ -5,9 +5,10 @@ import pytest
 
 from tests.unit.building import NOON_US, delete, facts, insert, inserts, snapshot_row, update
 from twinpath.detection.buckets import BucketCodec, bucket_of
-from twinpath.detection.detector import UserState, replay
+from twinpath.detection.detector import UserState
 from twinpath.detection.history import History
 from twinpath.detection.model import Change
+from twinpath.detection.replay import replay
 from twinpath.detection.rules import RULES, Rule, configured
 from twinpath.errors import ConfigurationError, ForeignCheckpoint
 

@@ -18,9 +18,10 @@ from tests.unit.building import (
     revised,
     update,
 )
-from twinpath.detection.detector import Replay, current, empty, replay, resolve, step
+from twinpath.detection.detector import empty, resolve, step
 from twinpath.detection.fields import position
 from twinpath.detection.model import Alert, Change, Position
+from twinpath.detection.replay import Replay, current, replay
 from twinpath.detection.rules import RULES
 
 SPENDING = RULES["spending"]

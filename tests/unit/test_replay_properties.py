@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from tests.unit.building import NOON_US, SECOND_US, change, insert
 from twinpath.detection.buckets import BucketCodec
-from twinpath.detection.detector import Replay, replay
 from twinpath.detection.model import Alert, Change, Op, Position, Transaction
+from twinpath.detection.replay import Replay, replay
 from twinpath.detection.rules import RULES, Rule, configured
 
 QUICK = settings(deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink])

@@ -16,8 +16,8 @@ from tests.unit.building import (
     revised,
     update,
 )
-from twinpath.detection.detector import replay
 from twinpath.detection.money import money
+from twinpath.detection.replay import replay
 from twinpath.detection.rules import RULES
 
 SPENDING = RULES["spending"]

@@ -15,8 +15,8 @@ from tests.unit.building import (
     snapshot_row,
     update,
 )
-from twinpath.detection.detector import Replay, replay
 from twinpath.detection.model import Change
+from twinpath.detection.replay import Replay, replay
 from twinpath.detection.rules import RULES, configured
 
 SPENDING = RULES["spending"]

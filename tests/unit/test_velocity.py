@@ -17,8 +17,8 @@ from tests.unit.building import (
     revised,
     update,
 )
-from twinpath.detection.detector import replay
 from twinpath.detection.model import Change
+from twinpath.detection.replay import replay
 from twinpath.detection.rules import RULES
 
 VELOCITY = RULES["velocity"]

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twinpath.detection.detector import replay
 from twinpath.detection.model import Change, Position, Transaction
 from twinpath.detection.population import FIRST_USER, Population
+from twinpath.detection.replay import replay
 from twinpath.detection.rules import RULES
 from twinpath.detection.scenarios import FRAUD, LOOK_ALIKES
 from twinpath.detection.workload import (
