@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo up down test test-long unit check format lock lock-jars
+.PHONY: help setup demo up down test test-long unit lint check format lock lock-jars
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,11 +28,12 @@ test-long: setup ## the longer proofs
 unit: setup ## unit tests only
 	@$(BIN)/python -m pytest -q tests/unit
 
-check: setup ## ruff, mypy, unit tests (import arrows, settings and README agreement among them)
+lint: setup ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q tests/unit
+
+check: lint unit ## lint, and unit tests (import arrows, settings and README agreement among them)
 
 format: setup ## ruff's formatting
 	@$(BIN)/ruff format .

@@ -27,9 +27,16 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 JAR_FILES = ROOT / "lab" / "stack" / "jars"
 JAR_LOCK = JAR_FILES / "jars.lock"
-CLASS_PATHS = ("broker", "connect", "debezium", "spark")
 JAVA_MINIMUM = 17
 JAVA_PACKAGE = "openjdk-17-jre-headless"
+INSTALL_JAVA = {  # by the package tool that is there
+    "apt-get": f"sudo apt-get update && sudo apt-get install -y {JAVA_PACKAGE}",
+    "dnf": "sudo dnf install -y java-17-openjdk-headless",
+    "zypper": "sudo zypper install -y java-17-openjdk-headless",
+    "pacman": "sudo pacman -S jre17-openjdk-headless",
+    "apk": "sudo apk add openjdk17-jre-headless",
+    "brew": "brew install openjdk@17",
+}
 STARTED = time.monotonic()
 
 
@@ -108,14 +115,11 @@ def set_up_java() -> Path:
         say(f"passing over {other}: wanted Java {JAVA_MINIMUM} or later")
     if java is None:
         debian = Path("/etc/debian_version").exists() and shutil.which("apt-get")
-        command = {
-            True: f"sudo apt-get update && sudo apt-get install -y {JAVA_PACKAGE}",
-            False: "brew install openjdk@17"
-            if sys.platform == "darwin"
-            else "sudo dnf install -y java-17-openjdk-headless",
-        }[bool(debian)]
         if not (debian and os.geteuid() == 0):
-            raise Missing(f"found no Java, wanted {JAVA_MINIMUM} or later. Run:\n  {command}\nthen the same again.")
+            mend = next(
+                (command for tool, command in INSTALL_JAVA.items() if shutil.which(tool)), "set JAVA_HOME to one"
+            )
+            raise Missing(f"found no Java, wanted {JAVA_MINIMUM} or later. Run:\n  {mend}\nthen the same again.")
         say(f"no Java {JAVA_MINIMUM} found; installing the Debian package {JAVA_PACKAGE}")
         apt = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         run(["apt-get", "update"], STATE / "logs" / "java.log", "apt-get update", apt)

@@ -15,7 +15,7 @@ import psycopg2
 import typer
 
 from lab.console import Progress
-from twinpath.errors import TwinpathError
+from twinpath.errors import TwinpathError, first_line
 
 EXAMPLES = """
 Examples:
@@ -53,8 +53,7 @@ def up(quiet: Quiet = False) -> None:
 
     progress = Progress(quiet=quiet)
     stack = standard_stack(progress)
-    stack.start_services()
-    stack.start_pipeline()
+    stack.up()
     progress.say("up. Next: twinpath load, twinpath alerts --follow, twinpath status; twinpath env has the DSNs")
 
 
@@ -183,7 +182,7 @@ def run(command: Callable[[], Any]) -> int:
             raise
         return error.exit_status
     except psycopg2.Error as error:
-        sys.stderr.write(f"twinpath: PostgreSQL: {str(error).strip().partition(chr(10))[0]}\n")
+        sys.stderr.write(f"twinpath: PostgreSQL: {first_line(error)}\n")
         return 4
     except KeyboardInterrupt:
         sys.stderr.write("twinpath: interrupted\n")

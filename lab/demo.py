@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg2
 
 from lab.console import Progress
-from lab.load import Load, LoadResult, said, workload_of
+from lab.load import Load, LoadResult, announced, said, workload_of
 from lab.measure import fence, reference, witness
 from lab.measure.verdict import Evidence, RuleEvidence, gather
 from lab.operations import read_operations
@@ -50,6 +50,7 @@ class Demo:
         self._kills = kills
         self._over = threading.Event()
         self._fault: Exception | None = None
+        self._usage: dict[str, tuple[float, float]] = {}
         self._killed: list[tuple[str, datetime]] = []
         self._scope: Scope = stack.scope(settings)
         self._agents: Agents = stack.agents(settings)
@@ -63,7 +64,15 @@ class Demo:
         load = self._load()
         ends = self._wait_until_judged()
         finished = datetime.now(tz=UTC)
+        for rule in RULES:
+            self._note_usage(rule)
         return self._compare(load, start_lsn, ends, began, finished)
+
+    def _note_usage(self, rule: str) -> None:
+        """Add up what an agent's process has used, before it ends."""
+        cpu_s, peak_mb = self._agents.usage(rule)
+        known = self._usage.get(rule, (0.0, 0.0))
+        self._usage[rule] = (known[0] + cpu_s, max(known[1], peak_mb))
 
     def clean_up(self) -> None:
         """Stop the run's agents and remove what the run made."""
@@ -91,9 +100,7 @@ class Demo:
         workload = workload_of(settings)
         dsn = self._stack.credentials.dsn("twinpath_writer", settings.source_database)
         load = Load(workload, dsn, self._folder, self._progress)
-        self._progress.say(
-            f"load: {settings.profile}, {settings.rate} rows/s for {settings.duration:.0f} s, seed {settings.seed}"
-        )
+        self._progress.say(announced(settings))
         watcher = threading.Thread(target=self._say_first_alert, name="first-alert", daemon=True)
         watcher.start()
         breaker = threading.Thread(target=self._kill_twice, args=[load], name="breaker")
@@ -115,6 +122,7 @@ class Demo:
         try:
             if self._over.wait(self._settings.duration * 0.25):
                 return
+            self._note_usage("spending")
             self._kill("agent spending", lambda: self._agents.kill("spending"))
             self._agents.start("spending")
             if self._over.wait(self._settings.duration * 0.25):
@@ -183,7 +191,7 @@ class Demo:
             commits = witness.commit_lsns(lab, start_lsn, fence.current_lsn(lab))
             written = reference.ordered(operations, commits, witness.settle_unknown(lab, unknown))
             by_log = reference.fold(self._rules, written)
-            changes = reference.topic_changes(self._settings, ends, EnvelopeDecoder())
+            changes = reference.topic_changes(self._settings, ends, EnvelopeDecoder(self._settings.envelope()))
             by_topic = reference.fold(self._rules, changes)
             rules: list[RuleEvidence] = []
             with closing(psycopg2.connect(self._lab(self._settings.alerts_database))) as session:
@@ -203,6 +211,8 @@ class Demo:
             key_changes=sum(1 for one, two in pairwise(written) if one.op == "d" and one.position == two.position),
             rules=rules,
             killed=self._killed,
+            kills_wanted=2 if self._kills else 0,
+            usage=self._usage,
             alerts_dsn=self._lab(self._settings.alerts_database),
             left_out=[(began, WARM_UP), *((at, AROUND_A_KILL) for _, at in self._killed)],
         )

@@ -16,7 +16,8 @@ def show(stack: Stack, *, export: bool) -> None:
     dsns["SUPERUSER_DSN"] = (SUPERUSER, settings.source_database)
     if export:
         for name, (role, database) in dsns.items():
-            sys.stdout.write(f"export {name}={shlex.quote(credentials.dsn(role, database))}\n")
+            dsn = credentials.alerts_dsn(settings) if name == "ALERTS_DSN" else credentials.dsn(role, database)
+            sys.stdout.write(f"export {name}={shlex.quote(dsn)}\n")
         values = {
             "PGHOST": settings.pghost,
             "PGPORT": str(settings.pgport),

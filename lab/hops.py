@@ -16,7 +16,7 @@ from lab.measure.fence import end_offsets
 from lab.stack import connect, kafka, process
 from lab.stack.stack import Stack
 from twinpath.detection.rules import RULES, configured
-from twinpath.errors import TwinpathError
+from twinpath.errors import TwinpathError, first_line
 
 
 class Hop(msgspec.Struct, frozen=True):
@@ -77,7 +77,7 @@ def _guarded(name: str, check: Check, stack: Stack) -> Hop:
     try:
         return check(stack)
     except (TwinpathError, KafkaError, psycopg2.Error, httpx.HTTPError, OSError) as error:
-        return Hop(name, False, str(error).strip().partition("\n")[0], "twinpath up")
+        return Hop(name, False, first_line(error), "twinpath up")
 
 
 def _database_hops(stack: Stack) -> Iterator[Hop]:
@@ -91,7 +91,7 @@ def _database_hops(stack: Stack) -> Iterator[Hop]:
             yield _publication(cursor, settings.publication)
             yield _slot(cursor, settings.slot)
     except psycopg2.Error as error:
-        first = str(error).strip().partition("\n")[0]
+        first = first_line(error)
         yield Hop("database", False, first, "twinpath up")
 
 

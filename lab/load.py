@@ -20,8 +20,8 @@ from lab.operations import Operation, OperationLog, Outcome
 from lab.runs import new_run
 from lab.stack.stack import Stack
 from lab.writing import Ids, Transaction
-from twinpath.detection.workload import Unit, Workload, labelled_units
-from twinpath.errors import ConfigurationError, ServiceFault
+from twinpath.detection.workload import Unit, Workload, compression, labelled_units
+from twinpath.errors import ConfigurationError, ServiceFault, first_line
 from twinpath.settings import Settings
 
 WRITERS = 4  # connections beside those that held transactions occupy
@@ -122,7 +122,7 @@ class Load:
                 self._run_unit(session, unit)
             except psycopg2.Error as error:
                 with self._lock:
-                    self._result.failures.append(str(error).strip().partition("\n")[0])
+                    self._result.failures.append(first_line(error))
         if session is not None:
             session.close()
 
@@ -153,9 +153,9 @@ class Load:
         done_us = time.time_ns() // 1000
         operations = []
         counts: Counter[str] = Counter()
-        for sequence, (op, tx_id, before, after, kept) in enumerate(transaction.writes):
+        for sequence, (op, tx_id, before, after, key, kept) in enumerate(transaction.writes):
             result: Outcome = outcome if kept else "rolled_back"
-            operations.append(Operation(intended_us, done_us, xid, sequence, op, result, tx_id, before, after))
+            operations.append(Operation(intended_us, done_us, xid, sequence, op, result, tx_id, before, after, key))
             counts[_COUNTED[op] if result == "committed" else result] += 1
         self._log.write(operations)
         if outcome == "committed":
@@ -187,6 +187,15 @@ def workload_of(settings: Settings) -> Workload:
         return Workload(settings.profile, settings.seed, settings.rate, settings.duration)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
+
+
+def announced(settings: Settings) -> str:
+    """One line about what a load will do; times are simulated, `compression` seconds of them each second."""
+    faster = compression(workload_of(settings))
+    return (
+        f"load: {settings.profile}, {settings.rate} rows/s for {settings.duration:.0f} s, seed {settings.seed}, "
+        f"created_at runs {faster:,.0f} times as fast as the clock"
+    )
 
 
 def said(result: LoadResult) -> str:

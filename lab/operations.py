@@ -29,6 +29,7 @@ class LoggedRow(msgspec.Struct, frozen=True):
 class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
     """One row-level write; `sequence` orders the writes of one transaction `xid` (32 bits, as in the log).
 
+    `key` is the generator's number of an inserted row: it leads from a label to the row's tx_id.
     `outcome` is unknown when the server was lost during COMMIT; `pg_xact_status(full_xid)` settles it.
     """
 
@@ -41,6 +42,7 @@ class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
     tx_id: int
     before: LoggedRow | None = None
     after: LoggedRow | None = None
+    key: int | None = None
 
     @property
     def xid(self) -> int:

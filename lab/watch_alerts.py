@@ -4,13 +4,13 @@ import json
 import sys
 import time
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg2
 
 from lab.stack.stack import Stack
-from twinpath.errors import ServiceFault
+from twinpath.errors import ServiceFault, first_line
 
 COLUMNS = ("path", "rule", "status", "user_id", "tx_id", "score", "reason", "decided_at", "latency_ms")
 READ = (
@@ -22,6 +22,7 @@ READ = (
     "AND (%(since)s::timestamptz IS NULL OR log.decided_at >= %(since)s) ORDER BY log.decided_at, log.tx_id"
 )
 EVERY_S = 0.5
+LOOK_BACK = timedelta(seconds=60)  # an alert decided earlier may be committed later
 
 
 def show(stack: Stack, *, follow: bool, user: int | None, as_json: bool) -> None:
@@ -31,7 +32,7 @@ def show(stack: Stack, *, follow: bool, user: int | None, as_json: bool) -> None
     try:
         session = psycopg2.connect(stack.credentials.alerts_dsn(stack.settings, "twinpath_reader"), connect_timeout=5)
     except psycopg2.OperationalError as error:
-        first = str(error).strip().partition("\n")[0]
+        first = first_line(error)
         raise ServiceFault(f"the alert store does not answer: {first}. Run: twinpath up") from None
     session.autocommit = True
     with closing(session), session.cursor() as cursor:
@@ -42,7 +43,7 @@ def show(stack: Stack, *, follow: bool, user: int | None, as_json: bool) -> None
                 if key not in shown:
                     shown.add(key)
                     _print(row, as_json=as_json)
-                    since = row[7] or since
+                    since = row[7] - LOOK_BACK if row[7] else since
             sys.stdout.flush()
             if not follow:
                 return

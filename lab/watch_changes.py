@@ -7,13 +7,15 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, UnsupportedCodecError
 
-from twinpath.detection.envelope import EnvelopeDecoder, EnvelopeFormat
+from twinpath.alert_rows import EPOCH_START
+from twinpath.detection.envelope import EnvelopeDecoder
 from twinpath.detection.model import Change, Skipped, Transaction
 from twinpath.detection.money import money
 from twinpath.errors import ChangeLogUnavailable, ConfigurationError, DecodeError, ServiceFault
@@ -63,13 +65,7 @@ def open_consumer(settings: Settings, idle_ms: float = float("inf")) -> KafkaCon
 
 def lines(settings: Settings, consumer: KafkaConsumer, *, user: int | None, as_json: bool) -> Iterator[str]:
     """One line for each change; an unreadable record gives a line that says why."""
-    decoder = EnvelopeDecoder(
-        EnvelopeFormat(
-            event_time_unit=settings.event_time_unit,
-            amount_scale=settings.amount_scale,
-            flattened=settings.flattened,
-        )
-    )
+    decoder = EnvelopeDecoder(settings.envelope())
     try:
         for record in consumer:
             try:
@@ -118,4 +114,9 @@ def _row(row: Transaction | None) -> dict[str, Any] | None:
 
 
 def _text(row: Transaction | None) -> str:
-    return "?" if row is None else money(row.amount_cents)
+    """Every value that the rules read: amount, merchant and time."""
+    if row is None:
+        return "?"
+    created = EPOCH_START + timedelta(microseconds=row.created_us)
+    merchant = "-" if row.merchant_id is None else row.merchant_id
+    return f"{money(row.amount_cents)} merchant {merchant} at {created:%Y-%m-%d %H:%M:%S.%f}"

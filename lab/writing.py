@@ -88,7 +88,7 @@ class Transaction:
     ) -> None:
         if key is not None:
             self._keys[key] = (tx_id, len(self.writes))
-        self.writes.append([op, tx_id, before, after, True])
+        self.writes.append([op, tx_id, before, after, key, True])
 
     def savepoint(self) -> None:
         self._point = len(self.writes)

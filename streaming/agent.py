@@ -23,7 +23,7 @@ from streaming.reporter import Reporter
 from twinpath.alert_rows import Checkpoint, DeadLetter, Incarnation, PartitionKey, StampedAlert, Stamps
 from twinpath.alert_store import AlertStore
 from twinpath.detection.detector import step
-from twinpath.detection.envelope import EnvelopeDecoder, EnvelopeFormat
+from twinpath.detection.envelope import EnvelopeDecoder
 from twinpath.detection.model import Change
 from twinpath.detection.rules import RULES, Rule, configured
 from twinpath.errors import (
@@ -180,6 +180,7 @@ class Agent:
             try:
                 changes = self._reader.changes(partition, record, counts)
             except DecodeError as problem:
+                self._reader.alarm(f"dead letter: {problem.field}", record)
                 counts["dead_letters"] += 1
                 letters.append(DeadLetter(record.partition, record.offset, str(problem), record.key, record.value))
                 continue
@@ -239,17 +240,11 @@ def build(rule_name: str, settings: Settings) -> Agent:
     rule = configured(rule_name, settings.rule_parameters)
     logger = configure("agent", rule=rule.name, run_id=settings.run_id)
     metrics = Metrics(rule.name)
-    envelope = EnvelopeFormat(
-        database=settings.source_database,
-        event_time_unit=settings.event_time_unit,
-        amount_scale=settings.amount_scale,
-        flattened=settings.flattened,
-    )
     agent = Agent(
         rule=rule,
         log=ConfluentChangeLog(settings.kafka_bootstrap_servers, settings.topic, settings.group(rule.name)),
         store=AlertStore(settings.alerts_dsn.get_secret_value(), PATH),
-        decoder=EnvelopeDecoder(envelope),
+        decoder=EnvelopeDecoder(settings.envelope()),
         settings=settings,
         metrics=metrics,
         logger=logger,

@@ -28,8 +28,8 @@ class Reader:
         if not isinstance(decoded, Skipped):
             return decoded
         counts["skipped"] += 1
-        if decoded.alarm and self._is_news(decoded.reason):
-            self._logger.warning("skipped", reason=decoded.reason, partition=record.partition, offset=record.offset)
+        if decoded.alarm:
+            self.alarm(f"skipped: {decoded.reason}", record)
         return ()
 
     def _check_key(self, partition: Partition, record: Record) -> None:
@@ -43,7 +43,9 @@ class Reader:
             )
         partition.key_was_checked = True
 
-    def _is_news(self, reason: str) -> bool:
-        """True for the first alarm of a reason and for each tenfold of it, so that a storm fills no disk."""
+    def alarm(self, reason: str, record: Record) -> None:
+        """Warn at the first time of a reason and at each tenfold of it, so that a storm fills no disk."""
         self._alarms[reason] += 1
-        return str(self._alarms[reason]).rstrip("0") == "1"
+        times = self._alarms[reason]
+        if str(times).rstrip("0") == "1":
+            self._logger.warning(reason, partition=record.partition, offset=record.offset, times=times)

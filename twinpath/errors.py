@@ -22,6 +22,11 @@ A message says what was found, what was wanted and what to do.
 START_AFRESH = "What is gone cannot be judged any more; to start afresh: twinpath down --purge, then twinpath up"
 
 
+def first_line(error: object) -> str:
+    """The first line of a foreign error's text."""
+    return str(error).strip().partition("\n")[0]
+
+
 class TwinpathError(Exception):
     """Root of the tree; `exit_status` is what the `twinpath` command returns for it."""
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from twinpath.detection.envelope import EnvelopeFormat
 from twinpath.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,6 +120,15 @@ class Settings(BaseSettings):
     def group(self, rule: str) -> str:
         """Consumer group of a rule's agents."""
         return f"twinpath-{rule}{self.suffix}"
+
+    def envelope(self) -> EnvelopeFormat:
+        """What is declared about the records of the topic."""
+        return EnvelopeFormat(
+            database=self.source_database,
+            event_time_unit=self.event_time_unit,
+            amount_scale=self.amount_scale,
+            flattened=self.flattened,
+        )
 
     def environment(self) -> dict[str, str]:
         """Every setting as an environment variable, so that a child process reads no other value.

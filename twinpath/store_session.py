@@ -7,7 +7,7 @@ import psycopg2
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
-from twinpath.errors import AlertStoreUnavailable, ConfigurationError, ServiceFault
+from twinpath.errors import AlertStoreUnavailable, ConfigurationError, ServiceFault, first_line
 
 STATEMENT_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_S = 5
@@ -38,12 +38,12 @@ class StoreSession:
                 yield cursor
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
             self.close()
-            raise AlertStoreUnavailable(f"alert store: {_first_line(error)}") from None
+            raise AlertStoreUnavailable(f"alert store: {first_line(error)}") from None
         except psycopg2.errors.UndefinedTable as error:
-            raise ServiceFault(f"alert store: {_first_line(error)}. Run: twinpath up") from None
+            raise ServiceFault(f"alert store: {first_line(error)}. Run: twinpath up") from None
         except psycopg2.Error as error:
             self.close()
-            raise ServiceFault(f"alert store: {_first_line(error)} ({error.pgcode})") from None
+            raise ServiceFault(f"alert store: {first_line(error)} ({error.pgcode})") from None
 
 
 def connect(dsn: str) -> Connection:
@@ -64,13 +64,9 @@ def connect(dsn: str) -> Connection:
             options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",
         )
     except psycopg2.ProgrammingError as error:
-        raise ConfigurationError(f"ALERTS_DSN is no DSN: {_first_line(error)}") from None
+        raise ConfigurationError(f"ALERTS_DSN is no DSN: {first_line(error)}") from None
     except psycopg2.OperationalError as error:
         final = ("password authentication failed", "does not exist", "no password supplied")
         if any(words in str(error) for words in final):
-            raise ConfigurationError(f"ALERTS_DSN: {_first_line(error)}") from None
+            raise ConfigurationError(f"ALERTS_DSN: {first_line(error)}") from None
         raise
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

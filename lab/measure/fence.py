@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from contextlib import closing
 
 import psycopg2
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from twinpath.errors import ServiceFault
+from twinpath.errors import ChangeLogUnavailable, ServiceFault
 from twinpath.settings import Settings
 
 EVERY_S = 0.1
@@ -64,6 +64,8 @@ def end_offsets(settings: Settings) -> dict[int, int]:
             partition: consumer.get_watermark_offsets(TopicPartition(settings.topic, partition), timeout=10)[1]
             for partition in described.partitions
         }
+    except KafkaException as error:
+        raise ChangeLogUnavailable(f"Kafka at {settings.kafka_bootstrap_servers}: {error.args[0].str()}") from None
     finally:
         consumer.close()
 

@@ -38,7 +38,8 @@ class RuleEvidence(msgspec.Struct):
 class Evidence(msgspec.Struct):
     """Everything that the report of a demo is made of.
 
-    `left_out` are the windows (begin, length) of warm-up and faults, which a second latency row leaves out.
+    `usage` holds CPU seconds and peak MB by agent; `left_out` are the windows (begin, length) of warm-up and
+    faults, which a second latency row leaves out.
     """
 
     run_id: str
@@ -53,6 +54,8 @@ class Evidence(msgspec.Struct):
     key_changes: int
     rules: list[RuleEvidence]
     killed: list[tuple[str, datetime]]
+    kills_wanted: int
+    usage: dict[str, tuple[float, float]]
     left_out: list[tuple[datetime, timedelta]]
     alerts_dsn: str
 

@@ -63,12 +63,14 @@ def build(evidence: Evidence, samples: list[Sample]) -> dict[str, Any]:
                 "alerts": sum(one.alerts for one in evidence.rules),
                 "missing": sum(len(one.against_log.missing) for one in evidence.rules),
                 "extra": sum(len(one.against_log.extra) for one in evidence.rules),
-                "explained": 0,
+                "explained": 0,  # log-fed paths have no allowed difference
                 "unexplained": sum(_differing(one.against_log) for one in evidence.rules),
                 "duplicates_suppressed": sum(one.suppressed for one in evidence.rules),
                 "events_dropped_by_position": _total(evidence, "duplicate"),
                 "alert_inserts_refused": _total(evidence, "alerts_refused"),
                 "dead_letters": sum(one.dead_letters for one in evidence.rules),
+                "cpu_s": round(sum(cpu_s for cpu_s, _ in evidence.usage.values()), 1),
+                "peak_rss_mb": round(sum(peak_mb for _, peak_mb in evidence.usage.values()), 1),
                 "latency_ms": _latency([one.latency_ms for one in samples]),
                 "latency_ms_calm": _latency([one.latency_ms for one in calm]),
                 "hops_ms_p50": hop_medians(calm),
@@ -110,7 +112,9 @@ def correctness_goals(evidence: Evidence) -> list[dict[str, Any]]:
         ),
         _goal("dead_letters", "no record was unreadable", 0, {one.rule: one.dead_letters for one in rules}),
     ]
-    if evidence.killed:
+    if evidence.kills_wanted:
+        killed = {"demo": len(evidence.killed)}
+        goals.append(_goal("faults", "processes were killed in mid-load", evidence.kills_wanted, killed))
         dropped = {one.rule: one.counters.get("duplicate", 0) for one in rules}
         goals.append(_above_zero("duplicates", "the kills led to duplicate events, and all were suppressed", dropped))
     return goals

@@ -1,7 +1,9 @@
 """Agents as processes: one for each rule (and instance), told everything by environment."""
 
+import re
 import signal
 import sys
+from pathlib import Path
 
 import httpx
 
@@ -56,6 +58,16 @@ class Agents:
     def running(self, rule: str) -> bool:
         """True while its process runs."""
         return process.running(self._home, self.name(rule)) is not None
+
+    def usage(self, rule: str) -> tuple[float, float]:
+        """CPU seconds and peak memory in MB of the agent's process until now; zeros when it does not run."""
+        found = process.running(self._home, self.name(rule))
+        if found is None:
+            return 0.0, 0.0
+        times = found.cpu_times()
+        peak_kb = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{found.pid}/status").read_text())
+        peak_mb = int(peak_kb[1]) / 1024 if peak_kb else found.memory_info().rss / 2**20
+        return round(times.user + times.system, 1), round(peak_mb, 1)
 
     def stop(self, rule: str) -> bool:
         """SIGTERM: the agent writes a last checkpoint and leaves its group."""

@@ -25,11 +25,9 @@ class Connect:
         self._home = home
         self._settings = settings
         self._cluster_id = cluster_id
-        self._port = httpx.URL(settings.connect_url).port or 8083
 
     def start(self) -> None:
         """Start the worker; returns before it is ready."""
-        process.check_port(self._port, NAME, "CONNECT_URL")
         properties = self._home.path / "connect.properties"
         properties.write_text(self._properties())
         main = "org.apache.kafka.connect.cli.ConnectDistributed"

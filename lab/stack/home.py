@@ -52,7 +52,11 @@ class Home:
         return Path(tempfile.gettempdir()) / f"twinpath-{checkout}" / own
 
     def make(self) -> None:
-        """Create the folders with the permissions they need."""
+        """Create the folders with the permissions they need; a folder that is in use otherwise is refused."""
+        if self.path.exists() and not (self.path / MARKER).exists() and any(self.path.iterdir()):
+            raise EnvironmentFault(
+                f"{self.path} holds other files (no {MARKER} in it); give TWINPATH_HOME a folder of its own"
+            )
         for folder in (STATE, self.path.parent, self.path, self.logs, self.processes):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         for folder in (self.secrets, self.secrets / "connect"):

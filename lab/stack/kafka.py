@@ -26,12 +26,10 @@ class Kafka:
         self._home = home
         self._settings = settings
         self._folder = home.path / NAME
-        self._port = int(settings.kafka_bootstrap_servers.rpartition(":")[2])
+        self.port = int(settings.kafka_bootstrap_servers.rpartition(":")[2])
 
     def start(self) -> None:
         """Format the log folder when it is new, and start the broker; returns before it is ready."""
-        process.check_port(self._port, NAME, "KAFKA_BOOTSTRAP_SERVERS")
-        process.check_port(self._settings.kafka_controller_port, "kafka's controller", "KAFKA_CONTROLLER_PORT")
         self._folder.mkdir(exist_ok=True)
         properties = self._folder / "server.properties"
         properties.write_text(self._properties())
@@ -56,7 +54,7 @@ class Kafka:
         return (self._folder / "cluster.id").read_text()
 
     def _answers(self) -> bool:
-        if not process.listens(self._port):
+        if not process.listens(self.port):
             return False  # a client that is refused once waits for seconds before it tries again
         try:
             with admin(self._settings) as client:
@@ -64,7 +62,7 @@ class Kafka:
         except (ChangeLogUnavailable, KafkaError):
             return False
         if found != self.cluster_id():
-            raise ServiceFault(f"port {self._port} is answered by another Kafka (cluster {found})")
+            raise ServiceFault(f"port {self.port} is answered by another Kafka (cluster {found})")
         return True
 
     def _format(self, properties: str, cluster_id: str) -> None:
@@ -80,8 +78,8 @@ class Kafka:
             "process.roles": "broker,controller",
             "node.id": 1,
             "controller.quorum.bootstrap.servers": controller,
-            "listeners": f"PLAINTEXT://{LOOPBACK}:{self._port},CONTROLLER://{controller}",
-            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{self._port},CONTROLLER://{controller}",
+            "listeners": f"PLAINTEXT://{LOOPBACK}:{self.port},CONTROLLER://{controller}",
+            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{self.port},CONTROLLER://{controller}",
             "controller.listener.names": "CONTROLLER",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "log.dirs": self._folder / "log",

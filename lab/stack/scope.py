@@ -17,7 +17,7 @@ from lab.stack import connect, kafka
 from lab.stack.credentials import Credentials
 from lab.stack.home import Home
 from lab.stack.postgres import run_file
-from twinpath.errors import ForeignCheckpoint, ServiceFault, TwinpathError
+from twinpath.errors import ForeignCheckpoint, ServiceFault, TwinpathError, first_line
 from twinpath.settings import Settings
 
 TOPIC_CONFIG = {
@@ -48,7 +48,7 @@ class Scope:
         settings = self.settings
         for name in (settings.source_database, settings.alerts_database):
             with closing(opened("postgres")) as session:
-                _create_database(session, name)
+                create_database(session, name)
         with closing(opened(settings.source_database)) as session:
             with session.cursor() as cursor:
                 cursor.execute("SELECT set_config('twinpath.publication', %s, false)", [settings.publication])
@@ -74,6 +74,11 @@ class Scope:
                 "INSERT INTO sources (topic, topic_id, incarnation, system_identifier, slot) "
                 "VALUES (%s, %s, 1, %s, %s) ON CONFLICT DO NOTHING",
                 [topic, topic_id, system, slot],
+            )
+            cursor.execute(  # an agent that came first knew the topic only
+                "UPDATE sources SET system_identifier = %s, slot = %s "
+                "WHERE topic = %s AND topic_id = %s AND system_identifier IS NULL",
+                [system, slot, topic, topic_id],
             )
             cursor.execute(
                 "SELECT topic_id, system_identifier, slot FROM sources WHERE topic = %s "
@@ -128,7 +133,7 @@ class Scope:
             try:
                 remove()
             except (TwinpathError, KafkaError, psycopg2.Error) as error:
-                left.append(f"{part} ({str(error).strip().partition(chr(10))[0]})")
+                left.append(f"{part} ({first_line(error)})")
         if left:
             raise ServiceFault(f"could not be removed: {'; '.join(left)}")
 
@@ -141,7 +146,8 @@ class Scope:
                     cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def _create_database(session: Connection, name: str) -> None:
+def create_database(session: Connection, name: str) -> None:
+    """Create a database that is not there yet."""
     with session.cursor() as cursor:
         cursor.execute("SELECT FROM pg_database WHERE datname = %s", [name])
         if cursor.fetchone() is None:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
+import httpx
 import psutil
 
 from lab.console import Progress, Step
@@ -15,7 +16,7 @@ from lab.stack.credentials import Credentials
 from lab.stack.home import STATE, Home, private_home, standard_home
 from lab.stack.kafka import Kafka
 from lab.stack.postgres import Postgres, run_file
-from lab.stack.scope import Scope, _create_database
+from lab.stack.scope import Scope, create_database
 from twinpath.detection.rules import RULES
 from twinpath.settings import LOOPBACK, Settings, load_settings
 
@@ -45,43 +46,75 @@ class Stack:
         """The agents of one set of names on this stack."""
         return Agents(self.home, settings or self.settings, self.credentials)
 
+    def up(self) -> None:
+        """Services, connector and agents; when it fails or is interrupted, what it had started is stopped."""
+        with self._all_or_nothing():
+            self._check_ports(with_agents=True)
+            self._start_services()
+            self._start_pipeline()
+
     def start_services(self) -> None:
         """PostgreSQL, Kafka and Connect; whatever runs already is left running."""
-        started: list[str] = []
-        steps: dict[str, Step] = {}
+        with self._all_or_nothing():
+            self._check_ports(with_agents=False)
+            self._start_services()
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        before = {name for name in process.names(self.home) if process.running(self.home, name)}
         try:
-            for name, service in (("postgres", self.postgres), ("kafka", self.kafka)):
-                if not self._says_running(name):
-                    started.append(name)
-                    steps[name] = self.progress.step(name)
-                    service.start()
-            for name, service, address in (
-                ("postgres", self.postgres, self.settings.pgport),
-                ("kafka", self.kafka, self.settings.kafka_bootstrap_servers),
-            ):
-                if name in started:
-                    with steps[name] as step:
-                        service.wait()
-                        step.detail = self._where(name, address)
-            self.postgres.set_up_roles()
-            if not self._says_running("connect"):
-                started.append("connect")
-                with self.progress.step("connect") as step:
-                    self.connect.start()
-                    self.connect.wait()
-                    step.detail = self._where("connect", self.settings.connect_url)
-            self._save_settings()
+            yield
         except BaseException:
             self.progress.say("stopping what this command had started")
-            for name in reversed(started):
-                process.stop(self.home, name)
+            for name in reversed(process.names(self.home)):
+                if name not in before:
+                    process.stop(self.home, name)
             raise
 
-    def start_pipeline(self) -> None:
+    def _check_ports(self, *, with_agents: bool) -> None:
+        """Every port of what does not run yet, before anything is started."""
+        settings = self.settings
+        wanted = [
+            ("postgres", settings.pgport, "PGPORT"),
+            ("kafka", self.kafka.port, "KAFKA_BOOTSTRAP_SERVERS"),
+            ("kafka", settings.kafka_controller_port, "KAFKA_CONTROLLER_PORT"),
+            ("connect", httpx.URL(settings.connect_url).port or 0, "CONNECT_URL"),
+        ]
+        if with_agents:
+            for number, rule in enumerate(RULES):
+                wanted.append((self.agents().name(rule), settings.agent_metrics_port + number, "AGENT_METRICS_PORT"))
+        for name, port, setting in wanted:
+            if process.running(self.home, name) is None:
+                process.check_port(port, name, setting)
+
+    def _start_services(self) -> None:
+        steps: dict[str, Step] = {}
+        services: tuple[tuple[str, Postgres | Kafka, object], ...] = (
+            ("postgres", self.postgres, self.settings.pgport),
+            ("kafka", self.kafka, self.settings.kafka_bootstrap_servers),
+        )
+        for name, service, _ in services:
+            if not self._says_running(name):
+                steps[name] = self.progress.step(name)
+                service.start()
+        for name, service, address in services:
+            if name in steps:
+                with steps[name] as step:
+                    service.wait()
+                    step.detail = self._where(name, address)
+        self.postgres.set_up_roles()
+        if not self._says_running("connect"):
+            with self.progress.step("connect") as step:
+                self.connect.start()
+                self.connect.wait()
+                step.detail = self._where("connect", self.settings.connect_url)
+        self._save_settings()
+
+    def _start_pipeline(self) -> None:
         """The standard names on our own server: databases, topic, connector, agents."""
         scope = self.scope()
         with closing(self.postgres.connect("postgres")) as session:
-            _create_database(session, "office_db")
+            create_database(session, "office_db")
         with closing(self.postgres.connect("office_db")) as session:
             run_file(session, "030_temperature_readings.sql")
         with self.progress.step("connector") as step:
@@ -92,14 +125,13 @@ class Stack:
             step.done = "RUNNING"
             step.detail = f"each task and slot {self.settings.slot}"
         for number, rule in enumerate(RULES):
-            self.start_agent(rule, self.settings.agent_metrics_port + number)
+            self._start_agent(rule, self.settings.agent_metrics_port + number)
 
-    def start_agent(self, rule: str, port: int) -> None:
+    def _start_agent(self, rule: str, port: int) -> None:
         """One agent, unless it runs already."""
         agents = self.agents()
         if self._says_running(agents.name(rule)):
             return
-        process.check_port(port, agents.name(rule), "AGENT_METRICS_PORT")
         with self.progress.step(agents.name(rule)) as step:
             agents.start(rule, port)
             agents.wait(rule)

@@ -143,6 +143,20 @@ def test_a_demo_on_the_running_stack_leaves_it_as_it_was(shell: Shell) -> None:
     session.close()
 
 
+def test_status_names_a_dead_broker_and_up_mends_it(shell: Shell) -> None:
+    saved = Path(shell.environment["TWINPATH_HOME"]) / "processes" / "kafka.json"
+    os.kill(json.loads(saved.read_text())["pid"], signal.SIGKILL)
+    found = shell.run("status")
+    assert found.returncode == 4
+    assert "FAIL kafka" in found.stdout
+    assert "Traceback" not in found.stderr
+    shell.ok("up", "-q")
+    deadline = time.monotonic() + 60
+    while shell.run("doctor").returncode:
+        assert time.monotonic() < deadline, shell.run("status").stdout
+        time.sleep(1)
+
+
 def test_down_keeps_everything_and_up_goes_on_where_it_stood(shell: Shell) -> None:
     before = shell.ok("alerts", "--json")
     assert before
@@ -160,7 +174,7 @@ def test_down_keeps_everything_and_up_goes_on_where_it_stood(shell: Shell) -> No
     assert shell.ok("doctor") == "every hop from the table to the agents holds\n"
 
 
-def test_agents_show_their_dsns_without_passwords(shell: Shell) -> None:
+def test_env_shows_addresses_and_no_password(shell: Shell) -> None:
     exported = shell.exported()
     shown = shell.ok("env")
     assert exported["PGPASSWORD"]
@@ -190,21 +204,23 @@ def test_usage_errors_say_what_is_wrong(
 def test_a_taken_port_stops_up_and_leaves_nothing_running(tmp_path: Path) -> None:
     other = Shell(tmp_path / "stack")
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", int(other.environment["KAFKA_CONTROLLER_PORT"])))
+        taken.bind(("127.0.0.1", int(other.environment["AGENT_METRICS_PORT"]) + 1))
         taken.listen()
         done = other.run("up")
     assert done.returncode == 3
     assert f"process {os.getpid()}" in done.stderr
-    assert "KAFKA_CONTROLLER_PORT" in done.stderr
+    assert "AGENT_METRICS_PORT" in done.stderr
+    assert "postgres: starting" not in done.stderr, "every port is looked at before anything starts"
     assert "nothing was running" in other.run("down", "--purge").stderr
 
 
-def test_ctrl_c_during_up_stops_what_it_had_started(tmp_path: Path) -> None:
+@pytest.mark.parametrize("phase", ["kafka: starting", "connector: starting", "agent-velocity: starting"])
+def test_ctrl_c_during_up_stops_what_it_had_started(tmp_path: Path, phase: str) -> None:
     other = Shell(tmp_path / "stack")
     with subprocess.Popen([TWINPATH, "up"], stderr=subprocess.PIPE, text=True, env=other.environment) as starting:
         assert starting.stderr is not None
         for line in starting.stderr:
-            if "kafka: starting" in line:
+            if phase in line:
                 break
         starting.send_signal(signal.SIGINT)
         starting.stderr.read()

@@ -34,6 +34,8 @@ STABLE_PATH_KEYS = {
     "unexplained",
     "duplicates_suppressed",
     "dead_letters",
+    "cpu_s",
+    "peak_rss_mb",
     "latency_ms",
     "rules",
 }
@@ -59,6 +61,8 @@ def test_the_demo_proves_both_agents_equal_to_both_oracles_although_two_processe
     assert found["duplicates_suppressed"] > 0
     assert found["rows_seen"] == summary["workload"]["rows_inserted"] > 3000
     assert found["alerts"] > 5
+    assert found["cpu_s"] > 0
+    assert 50 < found["peak_rss_mb"] < 600
     assert found["rules"].keys() == {"spending", "velocity"}
     assert found["latency_ms"]["n"] > 0
     assert found["latency_ms"]["p50"] > 0

@@ -177,6 +177,19 @@ def test_existing_rows_teach_and_are_not_judged(topic_line: Line) -> None:
     assert counters == {"taught": 4, "forgotten": 1, "judged": 1, "alerts": 1}
 
 
+def test_a_column_without_time_zone_is_read_as_utc(topic_line: Line) -> None:
+    line = topic_line
+    owner = line.session("twinpath_lab")
+    with owner, owner.cursor() as cursor:
+        cursor.execute("ALTER TABLE transactions ALTER COLUMN created_at TYPE timestamp")
+    line.scope.register_source(line.scope.open_as_lab)
+    line.scope.start_connector()
+    line.insert([(7, "10.00", "2026-11-23 06:00:00.25")])
+    line.wait_until_in_kafka()
+    (found,) = changes(line)
+    assert found["after"]["created_us"] == 1_795_413_600_250_000
+
+
 def test_a_re_created_connector_on_a_kept_topic_loses_nothing_of_a_large_first_transaction(line: Line) -> None:
     start_agents(line)
     line.insert([(7, "10.00", "2026-11-23T06:00:00Z")] * 3)

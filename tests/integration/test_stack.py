@@ -18,6 +18,7 @@ from lab.stack.home import STATE, Home
 from lab.stack.stack import Stack, sweep_private
 from tests.conftest import Line, wait_for
 from twinpath.errors import ConfigurationError, EnvironmentFault
+from twinpath.settings import load_settings
 
 pytestmark = pytest.mark.integration
 
@@ -63,6 +64,9 @@ def test_a_folder_that_is_not_ours_is_never_removed(tmp_path) -> None:
     (tmp_path / "precious").write_text("x")
     with pytest.raises(EnvironmentFault, match="nothing was removed"):
         Home(tmp_path).remove()
+    with pytest.raises(EnvironmentFault, match="a folder of its own"):
+        Stack(Home(tmp_path), load_settings(), Progress(quiet=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
     assert (tmp_path / "precious").exists()
 
 

@@ -94,7 +94,9 @@ def test_every_setting_says_what_it_is() -> None:
 
 def pins() -> dict[str, str]:
     lines = (ROOT / "requirements.txt").read_text().splitlines()
-    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    found = [line.split("==") for line in lines if line and not line.startswith("#")]
+    assert len({name for name, _ in found}) == len(found), "a version is pinned twice"
+    return dict(found)
 
 
 def test_pyspark_and_pyspark_client_are_the_same_version() -> None:

@@ -50,7 +50,9 @@ def evidence(**changes: object) -> Evidence:
         committed_inserts=100,
         key_changes=0,
         rules=[rule],
-        killed=[("connect", NOON)],
+        killed=[("agent spending", NOON), ("connect", NOON)],
+        kills_wanted=2,
+        usage={"spending": (1.5, 60.0), "velocity": (1.0, 61.0)},
         left_out=[(NOON - timedelta(seconds=60), timedelta(seconds=10)), (NOON, timedelta(seconds=15))],
         alerts_dsn="",
     )
@@ -83,6 +85,8 @@ def test_a_run_without_a_difference_passes() -> None:
         ("history", {"differing_histories": [7]}),
         ("tested", {"reference_alerts": 0}),
         ("complete", {"rules": []}),
+        ("faults", {"killed": [("connect", NOON)]}),
+        ("faults", {"killed": []}),
     ],
 )
 def test_each_thing_that_can_go_wrong_fails_the_verdict(goal: str, changes: dict) -> None:
@@ -99,7 +103,7 @@ def test_differences_are_named_with_their_transactions() -> None:
 
 
 def test_a_run_without_alerts_or_faults_gives_a_clear_page() -> None:
-    quiet = evidence(alerts=0, killed=[], left_out=[(NOON, timedelta(seconds=10))])
+    quiet = evidence(alerts=0, killed=[], kills_wanted=0, left_out=[(NOON, timedelta(seconds=10))])
     page = report.markdown(report.build(quiet, []))
     assert "| all rows | 0 | - | - | - | - |" in page
     assert "| without the first 10 s | 0 | - | - | - | - |" in page
