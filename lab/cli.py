@@ -8,9 +8,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
+import click
 import psycopg2
 import typer
 
@@ -63,9 +63,10 @@ def down(
     quiet: Quiet = False,
 ) -> None:
     """Stop everything that `up` started. Everything is kept, unless --purge removes it."""
-    from lab.stack.stack import standard_stack
+    from lab.stack.stack import standard_stack, sweep_private
 
     progress = Progress(quiet=quiet)
+    sweep_private(progress)
     stack = standard_stack(progress)
     if not stack.stop():
         progress.say("nothing was running")
@@ -100,7 +101,7 @@ def doctor(json: Json = False) -> None:
 def env(
     export: Annotated[bool, typer.Option("--export", help="Lines for a shell, passwords included.")] = False,
 ) -> None:
-    """Where the passwords and DSNs are; with --export: eval "$(twinpath env --export)"."""
+    """Where the passwords and DSNs are; --export for a subshell: ( eval "$(twinpath env --export)"; ... )."""
     from lab import environment
     from lab.stack.stack import standard_stack
 
@@ -170,27 +171,31 @@ def demo(
     raise typer.Exit(0 if passed else 1)
 
 
-def run(command: Callable[[], Any]) -> int:
+def run(arguments: list[str] | None = None) -> int:
     """Run a command and map what goes wrong to an exit status and one message."""
+    status = 0
     try:
-        command()
-    except SystemExit as done:
-        return done.code if isinstance(done.code, int) else 0
+        returned = app(arguments, standalone_mode=False)
+        sys.stdout.flush()
+        status = returned if isinstance(returned, int) else 0
+    except SystemExit:
+        pass  # the reader of our output has gone (`| head`): click ends the command so
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (click.Abort, KeyboardInterrupt):
+        status = 130
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
     except TwinpathError as error:
         sys.stderr.write(f"twinpath: {error}\n")
         if os.environ.get("TWINPATH_VERBOSE"):
             raise
-        return error.exit_status
+        status = error.exit_status
     except psycopg2.Error as error:
         sys.stderr.write(f"twinpath: PostgreSQL: {first_line(error)}\n")
-        return 4
-    except KeyboardInterrupt:
-        sys.stderr.write("twinpath: interrupted\n")
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return 0
+        status = 4
+    return status
 
 
 def main() -> None:
@@ -198,7 +203,7 @@ def main() -> None:
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it logs every refused connection while we wait
     for name in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, _interrupt)
-    sys.exit(run(app))
+    sys.exit(run())
 
 
 def _interrupt(*_: object) -> None:

@@ -18,9 +18,13 @@ class Progress:
 
     def say(self, text: str) -> None:
         """One line."""
-        if not self._quiet:
+        if self._quiet:
+            return
+        try:
             sys.stderr.write(f"[{self.seconds():6.1f} s] {text}\n")
             sys.stderr.flush()
+        except OSError:  # nobody reads any more; what we do, clean-up above all, goes on
+            self._quiet = True
 
     def step(self, name: str) -> "Step":
         """A named step that says when it starts, and when it is done how long it took."""

@@ -37,4 +37,4 @@ def show(stack: Stack, *, export: bool) -> None:
     for name, (role, database) in dsns.items():
         host = f"{settings.pghost}:{settings.pgport}"
         sys.stdout.write(f"{name + ':':<14} role {role} on {host}, database {database}\n")
-    sys.stdout.write('for a shell, passwords included: eval "$(twinpath env --export)"\n')
+    sys.stdout.write('for a subshell, passwords included: ( eval "$(twinpath env --export)"; your command )\n')

@@ -53,12 +53,12 @@ def _hops(stack: Stack) -> Iterator[Hop]:
     postgres, broker, worker = (hop.ok for hop in services)
     if postgres:
         yield from _database_hops(stack)
-    if worker:
-        yield _guarded("connector", _connector, stack)
-    if postgres:
+    else:
+        yield _unseen("table to slot", "postgres")
+    yield _guarded("connector", _connector, stack) if worker else _unseen("connector", "connect")
+    if postgres and worker:
         yield _guarded("slot is read", _reader, stack)
-    if broker:
-        yield _guarded("topic", _topic, stack)
+    yield _guarded("topic", _topic, stack) if broker else _unseen("topic", "kafka")
     for rule in RULES:
         yield _guarded(f"agent {rule}", partial(_agent, rule), stack)
 
@@ -70,6 +70,10 @@ def _service(stack: Stack, name: str) -> Hop:
     known = process.log_of(stack.home, name).exists()
     evidence = f"its process is gone; {process.tail(stack.home, name, 3)}" if known else "was never started"
     return Hop(name, False, evidence, "twinpath up")
+
+
+def _unseen(name: str, service: str) -> Hop:
+    return Hop(name, False, f"cannot be seen: {service} does not run", "twinpath up")
 
 
 def _guarded(name: str, check: Check, stack: Stack) -> Hop:

@@ -33,11 +33,9 @@ class Kafka:
         self._folder.mkdir(exist_ok=True)
         properties = self._folder / "server.properties"
         properties.write_text(self._properties())
-        identity = self._folder / "cluster.id"
-        if not identity.exists():
-            identity.write_text(_base64(uuid.uuid4()))
         if not (self._folder / "log" / "meta.properties").exists():
-            self._format(str(properties), identity.read_text())
+            (self._folder / "cluster.id").write_text(new_cluster_id())
+            self._format(str(properties), self.cluster_id())
         command = java_command("broker", HEAP_MB, "kafka.Kafka", str(properties))
         process.start(self._home, NAME, command)
 
@@ -126,6 +124,13 @@ def topic_id(settings: Settings, topic: str) -> str:
     with admin(settings) as client:
         (described,) = client.describe_topics([topic])
     return _base64(uuid.UUID(str(described["topic_id"])))
+
+
+def new_cluster_id() -> str:
+    """A random id that does not begin with a dash, which Kafka's tool would read as an option."""
+    while (drawn := _base64(uuid.uuid4())).startswith("-"):
+        continue
+    return drawn
 
 
 def _base64(number: uuid.UUID) -> str:

@@ -143,12 +143,31 @@ def test_a_demo_on_the_running_stack_leaves_it_as_it_was(shell: Shell) -> None:
     session.close()
 
 
+def test_a_reader_that_goes_away_is_no_error_and_stops_no_clean_up(shell: Shell) -> None:
+    def pipe(command: str) -> list[str]:
+        script = f"{TWINPATH} {command} | head -1 >/dev/null; echo ${{PIPESTATUS[0]}}"
+        done = subprocess.run(
+            ["bash", "-c", script], capture_output=True, text=True, timeout=180, env=shell.environment, check=False
+        )
+        return done.stdout.split()
+
+    assert pipe("alerts") == ["0"]
+    assert pipe("changes --from-beginning --json") == ["0"]
+    assert pipe("demo --no-kills --rate 100 --duration 8 2>&1") == ["0"]
+    session = psycopg2.connect(shell.exported()["SUPERUSER_DSN"])
+    with session, session.cursor() as cursor:
+        cursor.execute("SELECT slot_name FROM pg_replication_slots")
+        assert cursor.fetchall() == [("twinpath_transactions",)]
+    session.close()
+
+
 def test_status_names_a_dead_broker_and_up_mends_it(shell: Shell) -> None:
     saved = Path(shell.environment["TWINPATH_HOME"]) / "processes" / "kafka.json"
     os.kill(json.loads(saved.read_text())["pid"], signal.SIGKILL)
     found = shell.run("status")
     assert found.returncode == 4
     assert "FAIL kafka" in found.stdout
+    assert "FAIL topic            cannot be seen: kafka does not run" in found.stdout
     assert "Traceback" not in found.stderr
     shell.ok("up", "-q")
     deadline = time.monotonic() + 60

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import uuid
 from collections import Counter
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import msgspec
 import pytest
 
 from lab import bootstrap
+from lab.console import Progress
 from lab.measure import reference
 from lab.operations import LoggedRow, Operation, OperationLog, read_operations
 from lab.stack.home import open_to_others
+from lab.stack.kafka import new_cluster_id
 from lab.writing import Transaction
 from streaming.checkpoint import Partition, check_bounds
 from twinpath.alert_rows import Checkpoint, Incarnation, PartitionKey
@@ -63,6 +66,28 @@ def test_a_corrupt_or_missing_jar_is_found_by_its_digest(tmp_path: Path, monkeyp
 def test_the_set_up_needs_nothing_but_the_standard_library() -> None:
     command = [sys.executable, "-S", "-c", "import sys; sys.path.insert(0, '.'); import lab.bootstrap"]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_cluster_id_never_begins_with_a_dash(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter([uuid.UUID(bytes=b"\xf8" + bytes(15)), uuid.UUID(bytes=b"\x10" + bytes(15))])
+    monkeypatch.setattr(uuid, "uuid4", lambda: next(drawn))
+    assert new_cluster_id() == "EAAAAAAAAAAAAAAAAAAAAA"
+
+
+def test_progress_goes_on_when_nobody_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone:
+        writes = 0
+
+        def write(self, _text: str) -> int:
+            self.writes += 1
+            raise BrokenPipeError
+
+    gone = Gone()
+    monkeypatch.setattr(sys, "stderr", gone)
+    progress = Progress()
+    progress.say("into the void")
+    progress.say("again")
+    assert gone.writes == 1
 
 
 def test_settings_come_from_options_before_environment_before_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
