@@ -8,9 +8,10 @@ import logging
 import os
 import signal
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
 
-import click
 import psycopg2
 import typer
 
@@ -46,7 +47,22 @@ Seed = Annotated[int | None, typer.Option(help="Seed of the workload (SEED, defa
 Profile = Annotated[str | None, typer.Option(help="labelled or uniform (PROFILE, default labelled).")]
 
 
+def reader_may_leave(command: Callable[..., None]) -> Callable[..., None]:
+    """A reader of our output that goes away (`| head`) is no error: the command just ends."""
+
+    @wraps(command)
+    def wrapped(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    return wrapped
+
+
 @app.command()
+@reader_may_leave
 def up(quiet: Quiet = False) -> None:
     """Start PostgreSQL, Kafka, Connect, the connector and both agents; safe to run again."""
     from lab.stack.stack import standard_stack
@@ -58,6 +74,7 @@ def up(quiet: Quiet = False) -> None:
 
 
 @app.command()
+@reader_may_leave
 def down(
     purge: Annotated[bool, typer.Option("--purge", help="Also remove data, topics, state and passwords.")] = False,
     quiet: Quiet = False,
@@ -76,6 +93,7 @@ def down(
 
 
 @app.command()
+@reader_may_leave
 def status(json: Json = False) -> None:
     """Every hop with a verdict: services, wal_level, slot, connector, topic, agents."""
     from lab import hops
@@ -87,6 +105,7 @@ def status(json: Json = False) -> None:
 
 
 @app.command()
+@reader_may_leave
 def doctor(json: Json = False) -> None:
     """Walk the hops in order and name the first broken one, with its mend."""
     from lab import hops
@@ -98,6 +117,7 @@ def doctor(json: Json = False) -> None:
 
 
 @app.command()
+@reader_may_leave
 def env(
     export: Annotated[bool, typer.Option("--export", help="Lines for a shell, passwords included.")] = False,
 ) -> None:
@@ -109,6 +129,7 @@ def env(
 
 
 @app.command()
+@reader_may_leave
 def alerts(
     follow: Annotated[bool, typer.Option("--follow", help="Go on with new ones until Ctrl-C.")] = False,
     user: Annotated[int | None, typer.Option(help="Only this user_id.")] = None,
@@ -122,6 +143,7 @@ def alerts(
 
 
 @app.command()
+@reader_may_leave
 def changes(
     from_beginning: Annotated[bool, typer.Option("--from-beginning", help="From the start of the topic.")] = False,
     user: Annotated[int | None, typer.Option(help="Only this user_id.")] = None,
@@ -136,6 +158,7 @@ def changes(
 
 
 @app.command()
+@reader_may_leave
 def load(
     rate: Rate = None,
     duration: Duration = None,
@@ -153,6 +176,7 @@ def load(
 
 
 @app.command()
+@reader_may_leave
 def demo(
     rate: Rate = None,
     duration: Duration = None,
@@ -171,31 +195,23 @@ def demo(
     raise typer.Exit(0 if passed else 1)
 
 
-def run(arguments: list[str] | None = None) -> int:
+def run() -> int:
     """Run a command and map what goes wrong to an exit status and one message."""
-    status = 0
     try:
-        returned = app(arguments, standalone_mode=False)
-        sys.stdout.flush()
-        status = returned if isinstance(returned, int) else 0
-    except SystemExit:
-        pass  # the reader of our output has gone (`| head`): click ends the command so
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (click.Abort, KeyboardInterrupt):
-        status = 130
-    except click.ClickException as error:
-        error.show()
-        status = error.exit_code
+        app()
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else 0
     except TwinpathError as error:
         sys.stderr.write(f"twinpath: {error}\n")
         if os.environ.get("TWINPATH_VERBOSE"):
             raise
-        status = error.exit_status
+        return error.exit_status
     except psycopg2.Error as error:
         sys.stderr.write(f"twinpath: PostgreSQL: {first_line(error)}\n")
-        status = 4
-    return status
+        return 4
+    except KeyboardInterrupt:
+        return 130
+    return 0
 
 
 def main() -> None:
