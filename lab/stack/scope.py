@@ -142,8 +142,7 @@ class Scope:
         with closing(self.open_as_lab("postgres")) as session:
             _drop_slot(session, settings.slot)
             for name in (settings.source_database, settings.alerts_database):
-                with session.cursor() as cursor:
-                    cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+                _drop_database(session, name)
 
 
 def create_database(session: Connection, name: str) -> None:
@@ -169,3 +168,16 @@ def _drop_slot(session: Connection, slot: str, timeout_s: float = 30.0) -> None:
             if time.monotonic() > deadline:
                 raise ServiceFault(f"slot {slot} is still read after {timeout_s:.0f} s; nothing was dropped")
             time.sleep(0.1)
+
+
+def _drop_database(session: Connection, name: str) -> None:
+    """Drop a database, with the sessions that the lab's role may end.
+
+    An autovacuum worker is none of these and makes WITH (FORCE) fail; the plain form sends it away and
+    waits 5 s for others to leave.
+    """
+    with session.cursor() as cursor:
+        try:
+            cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        except psycopg2.errors.InsufficientPrivilege:
+            cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
@@ -102,6 +103,18 @@ def test_connect_can_read_the_connectors_password_and_no_other(line: Line) -> No
 
 def test_data_is_closed_to_other_users(stack: Stack) -> None:
     assert stat.S_IMODE(stack.postgres.data.stat().st_mode) == 0o700
+
+
+def test_a_session_that_the_lab_may_not_end_does_not_stop_the_removal_once_it_left(store_line: Line) -> None:
+    foreign = store_line.session("twinpath_alerts", store_line.settings.alerts_database)
+    leaving = threading.Timer(1.0, foreign.close)
+    leaving.start()
+    store_line.scope.drop()
+    leaving.join()
+    found = store_line.rows(
+        "SELECT datname FROM pg_database WHERE datname = %s", [store_line.settings.alerts_database], "postgres"
+    )
+    assert found == []
 
 
 @pytest.fixture
