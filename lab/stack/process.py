@@ -8,8 +8,10 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -19,12 +21,13 @@ from twinpath.errors import EnvironmentFault, ServiceFault
 from twinpath.settings import LOOPBACK
 
 STOP_TIMEOUT_S = 20.0
+HELD_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _children: dict[int, subprocess.Popen[bytes]] = {}  # so that ended ones are reaped
 
 
 def start(home: Home, name: str, command: list[str], env: Mapping[str, str] | None = None) -> psutil.Process:
     """Start a process in a session of its own (Ctrl-C does not reach it), appending to its log."""
-    with log_of(home, name).open("ab") as log:
+    with _uninterrupted(), log_of(home, name).open("ab") as log:
         child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -33,11 +36,28 @@ def start(home: Home, name: str, command: list[str], env: Mapping[str, str] | No
             env={**os.environ, **(env or {})},
             start_new_session=True,
         )
-    _children[child.pid] = child
-    process = psutil.Process(child.pid)
-    saved = {"pid": child.pid, "started": process.create_time()}
-    (home.processes / f"{name}.json").write_text(json.dumps(saved))
+        _children[child.pid] = child
+        process = psutil.Process(child.pid)
+        saved = {"pid": child.pid, "started": process.create_time()}
+        (home.processes / f"{name}.json").write_text(json.dumps(saved))
     return process
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C and its like back for a moment: no process may run whose id was not saved yet."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    former = {one: signal.signal(one, lambda number, _: held.append(number)) for one in HELD_BACK}
+    try:
+        yield
+    finally:
+        for one, handler in former.items():
+            signal.signal(one, handler)
+        if held:
+            os.kill(os.getpid(), held[0])
 
 
 def log_of(home: Home, name: str) -> Path:
