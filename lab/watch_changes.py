@@ -12,13 +12,14 @@ from typing import Any
 
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError, UnsupportedCodecError
+from kafka.errors import UnsupportedCodecError
 
+from lab.topic import open_consumer
 from twinpath.alert_rows import EPOCH_START
 from twinpath.detection.envelope import EnvelopeDecoder
 from twinpath.detection.model import Change, Skipped, Transaction
 from twinpath.detection.money import money
-from twinpath.errors import ChangeLogUnavailable, ConfigurationError, DecodeError, ServiceFault
+from twinpath.errors import ConfigurationError, DecodeError, ServiceFault
 from twinpath.settings import Settings
 
 WORDS = {"c": "INSERT", "u": "UPDATE", "d": "DELETE", "r": "SNAPSHOT"}
@@ -26,7 +27,7 @@ WORDS = {"c": "INSERT", "u": "UPDATE", "d": "DELETE", "r": "SNAPSHOT"}
 
 def show(settings: Settings, *, from_beginning: bool, user: int | None, as_json: bool) -> None:
     """Print changes until interrupted."""
-    consumer = open_consumer(settings)
+    consumer = open_topic(settings)
     try:
         partitions = consumer.assignment()
         if from_beginning:
@@ -40,21 +41,9 @@ def show(settings: Settings, *, from_beginning: bool, user: int | None, as_json:
         consumer.close()
 
 
-def open_consumer(settings: Settings, idle_ms: float = float("inf")) -> KafkaConsumer:
-    """A consumer without a group on every partition of the topic; iterating ends after `idle_ms` of silence."""
-    try:
-        consumer = KafkaConsumer(
-            bootstrap_servers=settings.kafka_bootstrap_servers.split(","),
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            consumer_timeout_ms=idle_ms,
-        )
-    except (KafkaError, OSError) as error:
-        raise ChangeLogUnavailable(
-            f"found no Kafka at {settings.kafka_bootstrap_servers} ({type(error).__name__}). Run: twinpath up"
-        ) from None
+def open_topic(settings: Settings, idle_ms: float = float("inf")) -> KafkaConsumer:
+    """A consumer on every partition of the topic."""
+    consumer = open_consumer(settings, idle_ms)
     numbers = consumer.partitions_for_topic(settings.topic)
     if not numbers:
         consumer.close()

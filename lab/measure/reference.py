@@ -7,9 +7,10 @@ Kafka delivered every committed row, in an order that PostgreSQL's own WAL confi
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 
 from lab.operations import LoggedRow, Operation
+from lab.topic import open_consumer
 from twinpath.detection.envelope import EnvelopeDecoder
 from twinpath.detection.model import Change, Op, Position, Skipped, Transaction
 from twinpath.detection.replay import Replay
@@ -33,14 +34,7 @@ def _records(settings: Settings, partition: int, end: int) -> Iterator[Any]:
     """The records of one partition; ServiceFault when they stop coming before `end`."""
     if end == 0:
         return
-    consumer = KafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap_servers.split(","),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-        consumer_timeout_ms=IDLE_MS,
-    )
+    consumer = open_consumer(settings, IDLE_MS)
     try:
         consumer.assign([TopicPartition(settings.topic, partition)])
         for record in consumer:

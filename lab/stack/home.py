@@ -57,11 +57,12 @@ class Home:
             raise EnvironmentFault(
                 f"{self.path} holds other files (no {MARKER} in it); give TWINPATH_HOME a folder of its own"
             )
-        for folder in (STATE, self.path.parent, self.path, self.logs, self.processes):
-            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        (self.path / MARKER).touch()  # first: a folder that is half made is still known as ours
+        for folder in (self.logs, self.processes):
+            folder.mkdir(mode=0o755, exist_ok=True)
         for folder in (self.secrets, self.secrets / "connect"):
             folder.mkdir(mode=0o700, exist_ok=True)
-        (self.path / MARKER).touch()
 
     def remove(self) -> None:
         """Delete everything that this stack kept; a folder that is not one of ours is refused."""

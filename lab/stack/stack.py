@@ -1,7 +1,6 @@
 """One whole stack: start in order, say how each part does, stop in reverse order."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -240,4 +239,3 @@ def sweep_private(progress: Progress) -> None:
             process.stop(home, name)
             progress.say(f"{name}: stopped, left over from a killed command")
         home.remove()
-        shutil.rmtree(path, ignore_errors=True)

@@ -4,7 +4,7 @@ import pytest
 from confluent_kafka import Producer
 from kafka.codec import has_snappy
 
-from lab.watch_changes import lines, open_consumer
+from lab.watch_changes import lines, open_topic
 from streaming.change_log import ConfluentChangeLog
 from tests.conftest import Line, wait_for
 from tests.integration.publishing import OURS, envelope, key, publish, row
@@ -34,8 +34,8 @@ def test_case_82_records_of_an_aborted_transaction_are_never_delivered(topic_lin
     topic_line.agents.start("spending")
     topic_line.agents.wait("spending")
     judged = "SELECT coalesce(sum(value), 0)::int FROM counters WHERE name = 'judged'"
-    wait_for(lambda: topic_line.rows(judged) == [(2,)], "two judged records")
-    consumer = open_consumer(topic_line.settings, 3_000)
+    assert wait_for(lambda: topic_line.rows(judged) == [(2,)], "two judged records")
+    consumer = open_topic(topic_line.settings, 3_000)
     try:
         found = [line for line in lines(topic_line.settings, consumer, user=None, as_json=False)]
     finally:
@@ -52,13 +52,13 @@ def test_case_80_headers_of_any_kind_change_nothing(topic_line: Line) -> None:
     topic_line.agents.start("spending")
     topic_line.agents.wait("spending")
     judged = "SELECT coalesce(sum(value), 0)::int FROM counters WHERE name = 'judged'"
-    wait_for(lambda: topic_line.rows(judged) == [(1,)], "the judged record")
+    assert wait_for(lambda: topic_line.rows(judged) == [(1,)], "the judged record")
 
 
 def test_case_81_an_absent_codec_is_named(topic_line: Line) -> None:
     assert not has_snappy(), "the environment of the lock has no snappy codec for kafka-python"
     publish(topic_line.settings, [(key(7), insert(1, topic_line))], **{"compression.type": "snappy"})
-    consumer = open_consumer(topic_line.settings, 3_000)
+    consumer = open_topic(topic_line.settings, 3_000)
     try:
         with pytest.raises(ServiceFault, match="snappy"):
             list(lines(topic_line.settings, consumer, user=None, as_json=False))
@@ -73,7 +73,7 @@ def test_the_agents_client_reads_every_codec_that_a_broker_may_hold(topic_line: 
     topic_line.agents.wait("spending")
     topic_line.wait_until_judged()
     judged = "SELECT coalesce(sum(value), 0)::int FROM counters WHERE name = 'judged'"
-    wait_for(lambda: topic_line.rows(judged) == [(1,)], f"the record compressed with {codec}")
+    assert wait_for(lambda: topic_line.rows(judged) == [(1,)], f"the record compressed with {codec}")
 
 
 def test_an_unknown_topic_and_an_unreachable_broker_are_two_errors(topic_line: Line) -> None:

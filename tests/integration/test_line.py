@@ -14,7 +14,7 @@ from lab.measure import fence, reference, witness
 from lab.measure.agreement import compare, compare_log
 from lab.operations import read_operations
 from lab.stack import connect
-from lab.watch_changes import lines, open_consumer
+from lab.watch_changes import lines, open_topic
 from tests.conftest import Line
 from twinpath.alert_rows import read_alerts
 from twinpath.detection.envelope import EnvelopeDecoder
@@ -29,7 +29,7 @@ IDLE_MS = 3_000
 
 def changes(line: Line, offset: int = 0, user: int | None = None) -> list[dict]:
     """What `twinpath changes --json` prints, from an offset of every partition."""
-    consumer = open_consumer(line.settings, IDLE_MS)
+    consumer = open_topic(line.settings, IDLE_MS)
     try:
         for partition in consumer.assignment():
             consumer.seek(partition, offset)
