@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from tests.unit.building import NOON_US, delete, facts, insert, inserts, snapshot_row, update
+from twinpath.detection import rules
 from twinpath.detection.buckets import BucketCodec, bucket_of
 from twinpath.detection.detector import UserState
 from twinpath.detection.history import History
@@ -78,13 +79,17 @@ def test_a_decoded_state_shares_nothing_with_the_one_it_was_encoded_from():
         b"",
         b"garbage",
         b"\xc1",
-        b"\x92\x01",
-        msgspec.msgpack.encode((2, [])),
-        msgspec.msgpack.encode((0, [])),
-        msgspec.msgpack.encode((1, [], "more")),
-        msgspec.msgpack.encode({"format": 1}),
-        msgspec.msgpack.encode((1, [(7, ["no state"])])),
-        msgspec.msgpack.encode((1, [(7, [[[], 0, -1, 0], None, [(1, "c")], None])])).replace(b"\xa1c", b"\xa1\xff"),
+        b"\x92\x02",
+        msgspec.msgpack.encode((1, [])),
+        msgspec.msgpack.encode((3, [])),
+        msgspec.msgpack.encode((2, [], "more")),
+        msgspec.msgpack.encode({"format": 2}),
+        msgspec.msgpack.encode((2, [(7, ["no state"])])),
+        msgspec.msgpack.encode((2, [(7, [[b"", 0, -1, 7, 0], None, [(1, "c")], None])])).replace(b"\xa1c", b"\xa1\xff"),
+        msgspec.msgpack.encode((2, [(7, [["no bytes", 0, -1, 7, 0], None, [], None])])),
+        msgspec.msgpack.encode((2, [(7, [[b"seven b", 0, -1, 7, 0], None, [], None])])),
+        msgspec.msgpack.encode((2, [(7, [[b"", 1, -1, 7, 0], None, [], None])])),
+        msgspec.msgpack.encode((2, [(7, [[b"8 bytes!", 0, -1, 7, 0], None, [], None])])),
     ],
 )
 def test_bytes_of_another_format_are_refused(data):
@@ -182,3 +187,36 @@ def test_overrides_of_an_unknown_rule_are_refused():
 def test_an_unknown_parameter_or_a_value_that_cannot_be_is_refused(name, given):
     with pytest.raises(ConfigurationError, match=f"parameters of rule {name}"):
         configured(name, {name: given})
+
+
+@BOTH
+def test_users_are_taken_out_and_put_together_as_bytes(rule):
+    codec = BucketCodec(rule)
+    of_users = states(rule, [7, -3, 900])
+    data = codec.encode(of_users)
+    users = codec.split(data)
+    assert {user: codec.decode_user(state) for user, state in users.items()} == of_users
+    assert codec.join(users) == data
+
+
+@BOTH
+def test_later_parts_of_a_bucket_are_newer(rule):
+    codec = BucketCodec(rule)
+    first, second = replay(rule, log(7)[:-1]).states[7], replay(rule, log(7)).states[7]
+    other = states(rule, [8])[8]
+    parts = [codec.encode({7: first, 8: other}), codec.encode({7: second})]
+    assert codec.join(codec.merge(parts)) == codec.encode({7: second, 8: other})
+
+
+def test_an_unknown_merchant_stays_unknown():
+    unknown, known = insert(1, 1, "1.00"), insert(2, 2, "1.00")
+    unknown = msgspec.structs.replace(unknown, after=msgspec.structs.replace(unknown.after, merchant_id=None))
+    codec = BucketCodec(SPENDING)
+    (state,) = codec.decode(codec.encode(replay(SPENDING, [unknown, known]).states)).values()
+    assert [entry.transaction for entry in state.history.entries] == [unknown.after, known.after]
+
+
+def test_a_rule_whose_state_has_no_place_for_its_features_is_refused(monkeypatch):
+    monkeypatch.setattr(SPENDING.logic.State, "WIDTH", 4)
+    with pytest.raises(TypeError, match="rule spending: State.WIDTH is 4"):
+        rules._row(1, "user_id", SPENDING.logic)

@@ -78,7 +78,7 @@ def _insert(rule: Rule, history: History, change: Change) -> Outcome:
     place = history.place(transaction.tx_id)
     if place >= 0:
         kind = "conflict"
-        former = _verdict_of(rule, history.entries[place])
+        former = _verdict_of(rule, history.entry(place))
         rule.logic.forget(rule.parameters, history, place)
     judged_on = rule.logic.judge(rule.parameters, history, transaction)
     rule.logic.learn(rule.parameters, history, Entry(transaction, judged_on))
@@ -94,7 +94,7 @@ def _update(rule: Rule, history: History, change: Change) -> Outcome:
     place = history.place(transaction.tx_id)
     if place < 0:
         return Outcome("too_old", _conditional(rule, change, "REVISE_IF_STANDING"))
-    former = _verdict_of(rule, history.entries[place])
+    former = _verdict_of(rule, history.entry(place))
     judged_on = rule.logic.correct(rule.parameters, history, place, transaction)
     if judged_on is None:
         return _CORRECTED
@@ -106,7 +106,7 @@ def _delete(rule: Rule, history: History, change: Change) -> Outcome:
     place = history.place(change.tx_id)
     if place < 0:
         return Outcome("too_old", _conditional(rule, change, "RETRACT_IF_STANDING"))
-    entry = history.entries[place]
+    entry = history.entry(place)
     former = _verdict_of(rule, entry)
     rule.logic.forget(rule.parameters, history, place)
     if not former.alert or entry.judged_on is None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from twinpath.detection.history import width
 from twinpath.detection.rules import spending, velocity
 from twinpath.errors import ConfigurationError
 
@@ -36,6 +37,8 @@ class Rule:
 
 def _row(code_version: int, key_column: str, logic: ModuleType) -> Rule:
     name = logic.__name__.rpartition(".")[2]
+    if width(logic.FEATURES) != logic.State.WIDTH:
+        raise TypeError(f"rule {name}: State.WIDTH is {logic.State.WIDTH}, wanted width(FEATURES)")
     return Rule(name, code_version, key_column, logic, logic.Parameters())
 
 

@@ -5,9 +5,11 @@ is more than `ratio` times the mean of the last `history` payments. Compared by 
 integer cents, so that no rounding enters.
 """
 
+from typing import ClassVar
+
 import msgspec
 
-from twinpath.detection.history import Entry, History, Judged
+from twinpath.detection.history import AMOUNT, Entry, History, Judged, width
 from twinpath.detection.model import Transaction, Verdict
 from twinpath.detection.money import money
 
@@ -30,12 +32,14 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class State(History):
     """The last payments, and the sum of their amounts in cents."""
 
+    WIDTH: ClassVar[int] = width(FEATURES)
+
     total_cents: int = 0
 
 
 def judge(_parameters: Parameters, state: State, _transaction: Transaction) -> Judged:
     """What was known before this payment: how many payments, and their sum in cents."""
-    return (len(state.entries), state.total_cents)
+    return (state.count, state.total_cents)
 
 
 def verdict(parameters: Parameters, judged_on: Judged, transaction: Transaction) -> Verdict:
@@ -71,17 +75,18 @@ def teach(parameters: Parameters, state: State, entry: Entry) -> None:
 
 def correct(_parameters: Parameters, state: State, place: int, transaction: Transaction) -> Judged | None:
     """New values at the same place; returns what the row is judged on: the prior it had."""
-    judged_on = state.entries[place].judged_on
-    former = state.replace(place, Entry(transaction, judged_on))
+    former = state.entry(place)
+    state.replace(place, Entry(transaction, former.judged_on))
     state.total_cents += transaction.amount_cents - former.transaction.amount_cents
-    return judged_on
+    return former.judged_on
 
 
 def forget(_parameters: Parameters, state: State, place: int) -> None:
     """Take one payment out of the history."""
-    state.total_cents -= state.remove(place).transaction.amount_cents
+    state.total_cents -= state.cells[place * state.WIDTH + AMOUNT]
+    state.remove(place)
 
 
 def _bound(parameters: Parameters, state: State) -> None:
-    if len(state.entries) > parameters.history:
-        state.total_cents -= state.remove(0).transaction.amount_cents
+    if state.count > parameters.history:
+        forget(parameters, state, 0)

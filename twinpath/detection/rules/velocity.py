@@ -6,9 +6,11 @@ created_at in [t - window, t] are counted. The score is `payments_weight` when t
 With the default weights (40 and 50, threshold 70) both parts are needed.
 """
 
+from typing import ClassVar
+
 import msgspec
 
-from twinpath.detection.history import Entry, History, Judged
+from twinpath.detection.history import CREATED, Entry, History, Judged, width
 from twinpath.detection.model import Transaction, Verdict
 from twinpath.detection.money import money
 
@@ -34,12 +36,14 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class State(History):
     """The last payments; `in_time_order` is True while their times never decreased."""
 
+    WIDTH: ClassVar[int] = width(FEATURES)
+
     in_time_order: bool = True
 
 
 def judge(parameters: Parameters, state: State, transaction: Transaction) -> Judged:
     """How many of the last payments, this one included, lie in its window."""
-    return (_count(parameters, state, len(state.entries), transaction.created_us),)
+    return (_count(parameters, state, state.count, transaction.created_us),)
 
 
 def verdict(parameters: Parameters, judged_on: Judged, transaction: Transaction) -> Verdict:
@@ -61,25 +65,25 @@ def verdict(parameters: Parameters, judged_on: Judged, transaction: Transaction)
 
 def learn(parameters: Parameters, state: State, entry: Entry) -> None:
     """Append a judged payment; the oldest falls out past `history`."""
-    entries = state.entries
-    if entries and entry.transaction.created_us < entries[-1].transaction.created_us:
+    cells = state.cells
+    if cells and entry.transaction.created_us < cells[CREATED - state.WIDTH]:
         state.in_time_order = False
     state.append(entry)
-    if len(entries) > parameters.history:
+    if state.count > parameters.history:
         state.remove(0)
 
 
 def teach(parameters: Parameters, state: State, entry: Entry) -> None:
     """Remember a snapshot row before the judged payments."""
     state.teach(entry)
-    if len(state.entries) > parameters.history:
+    if state.count > parameters.history:
         state.remove(0)
     _notice_order(state)
 
 
 def correct(parameters: Parameters, state: State, place: int, transaction: Transaction) -> Judged | None:
     """New values at the same place; a changed time re-counts over the payments kept before it."""
-    former = state.entries[place]
+    former = state.entry(place)
     judged_on = former.judged_on
     if judged_on is not None and transaction.created_us != former.transaction.created_us:
         judged_on = (_count(parameters, state, place, transaction.created_us),)
@@ -98,9 +102,10 @@ def _count(parameters: Parameters, state: State, end: int, time_us: int) -> int:
     """Payments in [time - window, time] among the `history - 1` entries before `end`, plus one."""
     oldest_us = time_us - parameters.window_us
     count = 1
-    entries = state.entries
-    for index in range(end - 1, max(end - parameters.history, -1), -1):
-        created_us = entries[index].transaction.created_us
+    cells, row = state.cells, state.WIDTH
+    newest = (end - 1) * row + CREATED
+    for index in range(newest, max(newest - (parameters.history - 1) * row, -1), -row):
+        created_us = cells[index]
         if created_us < oldest_us:
             if state.in_time_order:
                 break
@@ -110,5 +115,5 @@ def _count(parameters: Parameters, state: State, end: int, time_us: int) -> int:
 
 
 def _notice_order(state: State) -> None:
-    times = [entry.transaction.created_us for entry in state.entries]
+    times = state.cells[CREATED :: state.WIDTH]
     state.in_time_order = all(a <= b for a, b in zip(times, times[1:], strict=False))
