@@ -14,18 +14,19 @@ import time
 from collections import Counter
 from typing import Any
 
-from streaming.change_log import ConfluentChangeLog, Record
+from streaming.change_log import ChangeLog, Record, open_change_log
 from streaming.checkpoint import Partition, check_bounds, offsets_of
 from streaming.metrics import Metrics, serve
 from streaming.patience import POLL_S, Patience
 from streaming.reader import Reader
 from streaming.reporter import Reporter
+from streaming.version import rule_to_fold
 from twinpath.alert_rows import Checkpoint, DeadLetter, Incarnation, PartitionKey, StampedAlert, Stamps
 from twinpath.alert_store import AlertStore
 from twinpath.detection.detector import step
 from twinpath.detection.envelope import EnvelopeDecoder
 from twinpath.detection.model import Change
-from twinpath.detection.rules import RULES, Rule, configured
+from twinpath.detection.rules import RULES, Rule
 from twinpath.errors import (
     START_AFRESH,
     AlertStoreUnavailable,
@@ -35,6 +36,7 @@ from twinpath.errors import (
     TwinpathError,
 )
 from twinpath.logs import configure
+from twinpath.rule_versions import RuleVersions, reading_of
 from twinpath.settings import Settings, load_settings
 
 PATH = "agent"
@@ -46,12 +48,13 @@ class Agent:
     def __init__(
         self,
         rule: Rule,
-        log: ConfluentChangeLog,
+        log: ChangeLog,
         store: AlertStore,
         decoder: EnvelopeDecoder,
         settings: Settings,
         metrics: Metrics,
         logger: Any,
+        versions: RuleVersions,
     ) -> None:
         self._rule = rule
         self._log = log
@@ -61,6 +64,7 @@ class Agent:
         self._settings = settings
         self._metrics = metrics
         self._logger = logger
+        self._versions = versions
         self._topic_id = ""
         self._partition_count = 0
         self._sources: list[Incarnation] = []
@@ -77,6 +81,8 @@ class Agent:
         """Loop until `stop`, or for a number of turns; ends with a checkpoint and leaves the group."""
         self._topic_id, _ = self._log.describe()
         self._sources = self._patience(lambda: self._store.incarnations(self._settings.topic, self._topic_id))
+        reading = reading_of(self._settings.envelope())
+        self._patience(lambda: self._versions.activate(self._rule, reading))
         self._log.subscribe(self._on_assigned, self._on_revoked)
         self._logger.info("joined", topic=self._settings.topic, version=self._rule.version)
         try:
@@ -132,6 +138,7 @@ class Agent:
         topic_id, self._partition_count = self._patience(self._log.describe)
         if topic_id != self._topic_id:
             raise ForeignCheckpoint(f"topic {self._settings.topic} was made anew while we read it. {START_AFRESH}")
+        self._patience(lambda: self._versions.check(self._rule))
         taken: dict[int, Partition] = {}
         for number in numbers:
             partition = self._take(number, numbers)
@@ -237,21 +244,23 @@ def _stamps(change: Change, record: Record, polled_us: int) -> Stamps:
 
 def build(rule_name: str, settings: Settings) -> Agent:
     """The agent of a rule, with everything real."""
-    rule = configured(rule_name, settings.rule_parameters)
-    logger = configure("agent", rule=rule.name, run_id=settings.run_id)
-    metrics = Metrics(rule.name)
-    agent = Agent(
+    logger = configure("agent", rule=rule_name, run_id=settings.run_id)
+    metrics = Metrics(rule_name)
+    server = serve(metrics, settings.metrics_port)
+    logger.info("serving metrics", port=server.server_port)
+    dsn = settings.alerts_dsn.get_secret_value()
+    versions = RuleVersions(dsn, PATH)
+    rule = rule_to_fold(rule_name, settings, versions, logger)
+    return Agent(
         rule=rule,
-        log=ConfluentChangeLog(settings.kafka_bootstrap_servers, settings.topic, settings.group(rule.name)),
-        store=AlertStore(settings.alerts_dsn.get_secret_value(), PATH),
+        log=open_change_log(settings, rule.name),
+        store=AlertStore(dsn, PATH),
         decoder=EnvelopeDecoder(settings.envelope()),
         settings=settings,
         metrics=metrics,
         logger=logger,
+        versions=versions,
     )
-    server = serve(metrics, settings.metrics_port)
-    logger.info("serving metrics", port=server.server_port)
-    return agent
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import tenacity
 
-from streaming.change_log import ConfluentChangeLog, Record
+from streaming.change_log import ChangeLog, Record
 from streaming.metrics import Metrics
 from twinpath.errors import AlertStoreUnavailable, ChangeLogUnavailable
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Patience:
     """Runs actions until they succeed, or until the agent is asked to stop."""
 
-    def __init__(self, log: ConfluentChangeLog, metrics: Metrics, logger: Any) -> None:
+    def __init__(self, log: ChangeLog, metrics: Metrics, logger: Any) -> None:
         self._log = log
         self._metrics = metrics
         self._logger = logger

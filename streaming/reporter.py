@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from streaming.change_log import ConfluentChangeLog
+from streaming.change_log import ChangeLog
 from streaming.checkpoint import Partition, offsets_of
 from streaming.hops import why_nothing_arrives
 from streaming.metrics import Metrics
@@ -16,7 +16,7 @@ EVERY_S = 0.5
 class Reporter:
     """Sets the gauges, and warns when nothing arrived for a while."""
 
-    def __init__(self, log: ConfluentChangeLog, rule: str, settings: Settings, metrics: Metrics, logger: Any) -> None:
+    def __init__(self, log: ChangeLog, rule: str, settings: Settings, metrics: Metrics, logger: Any) -> None:
         self._log = log
         self._rule = rule
         self._settings = settings

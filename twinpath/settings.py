@@ -40,6 +40,9 @@ class Settings(BaseSettings):
         SecretStr(""), description="DSN of the alert store; empty: database alerts on the stack's server"
     )
     kafka_bootstrap_servers: str = Field(f"{LOOPBACK}:9092", description="Kafka, host:port[,host:port]")
+    kafka_client: Literal["confluent", "kafka-python"] = Field(
+        "confluent", description="Kafka client of the agents; confluent is the fast one"
+    )
     kafka_controller_port: int = Field(9093, ge=1, le=65535, description="port of Kafka's controller")
     connect_url: str = Field(f"http://{LOOPBACK}:8083", description="REST address of Kafka Connect")
     topic_prefix: str = Field("dbserver1", pattern=r"^[A-Za-z0-9._-]+$", description="Debezium's topic.prefix")

@@ -5,7 +5,7 @@ from confluent_kafka import Producer
 from kafka.codec import has_snappy
 
 from lab.watch_changes import lines, open_topic
-from streaming.change_log import ConfluentChangeLog
+from streaming.confluent_log import ConfluentChangeLog
 from tests.conftest import Line, wait_for
 from tests.integration.publishing import OURS, envelope, key, publish, row
 from twinpath.errors import ChangeLogUnavailable, ConfigurationError, ServiceFault

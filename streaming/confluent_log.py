@@ -1,0 +1,160 @@
+"""The change log on confluent-kafka (librdkafka): the agents' usual client, and the fast one."""
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streaming.change_log import CALL_TIMEOUT_S, MAX_RECORDS, Record
+from twinpath.errors import START_AFRESH, ChangeLogUnavailable, ConfigurationError, GapError, ServiceFault
+
+LIBRDKAFKA = logging.getLogger("librdkafka")
+PASSING = {
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TRANSPORT,
+    KafkaError._TIMED_OUT,
+    KafkaError._RESOLVE,
+    KafkaError._MAX_POLL_EXCEEDED,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.REQUEST_TIMED_OUT,
+}
+
+
+class ConfluentChangeLog:
+    """One member of a consumer group on one topic."""
+
+    def __init__(self, servers: str, topic: str, group: str) -> None:
+        self._topic = topic
+        self._servers = servers
+        config: dict[str, Any] = {
+            "bootstrap.servers": servers,
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 100,
+            "fetch.min.bytes": 1,
+            "session.timeout.ms": 6_000,  # the least a broker allows: a killed agent is missed this long
+            "heartbeat.interval.ms": 1_000,
+            "partition.assignment.strategy": "range",
+            "queued.max.messages.kbytes": 32_768,
+            "fetch.message.max.bytes": 8_388_608,
+        }
+        self._consumer = Consumer(config, logger=LIBRDKAFKA)
+        self._subscribe: Callable[[], None] = lambda: None
+
+    def describe(self) -> tuple[str, int]:
+        """The topic's id and its number of partitions."""
+        try:
+            admin = AdminClient({"bootstrap.servers": self._servers}, logger=LIBRDKAFKA)
+            future = admin.describe_topics(TopicCollection([self._topic]), request_timeout=CALL_TIMEOUT_S)
+            described = future[self._topic].result(timeout=CALL_TIMEOUT_S + 1)
+        except KafkaException as error:
+            code = error.args[0].code()
+            if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise ConfigurationError(
+                    f"found no topic {self._topic} at {self._servers}; topics are not made by reading them. "
+                    "Start the connector (twinpath up), or set TOPIC_PREFIX"
+                ) from None
+            raise ChangeLogUnavailable(f"Kafka at {self._servers}: {error.args[0].str()}") from None
+        except TimeoutError:
+            raise ChangeLogUnavailable(f"Kafka at {self._servers} did not answer") from None
+        # librdkafka writes ids in plain base64, Kafka and its tools in the URL-safe alphabet
+        topic_id = str(described.topic_id).replace("+", "-").replace("/", "_").rstrip("=")
+        return topic_id, len(described.partitions)
+
+    def subscribe(self, assigned: Callable[[list[int]], None], revoked: Callable[[list[int]], None]) -> None:
+        """Join the group. `assigned` only takes note; reading starts with `assign`."""
+
+        def on_assign(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            consumer.assign([])
+            assigned(sorted(one.partition for one in partitions))
+
+        def on_revoke(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            revoked(sorted(one.partition for one in partitions))
+            consumer.unassign()
+
+        self._subscribe = partial(
+            self._consumer.subscribe, [self._topic], on_assign=on_assign, on_revoke=on_revoke, on_lost=on_revoke
+        )
+        self._subscribe()
+
+    def rejoin(self) -> None:
+        """Leave the group and join it again: every partition is handed out anew."""
+        self._consumer.unsubscribe()
+        self._subscribe()
+
+    def assign(self, offsets: Mapping[int, int]) -> None:
+        """Read these partitions from these offsets, and no others."""
+        self._consumer.assign([TopicPartition(self._topic, one, offset) for one, offset in offsets.items()])
+
+    def poll(self, timeout_s: float) -> list[Record]:
+        """Records that are there, at the latest after `timeout_s`; the first one is not waited upon by others."""
+        first = self._consumer.poll(timeout_s)
+        if first is None:
+            return []
+        records = []
+        for message in (first, *self._consumer.consume(MAX_RECORDS, 0)):
+            error = message.error()
+            if error is None:
+                records.append(_record(message))
+            else:
+                self._judge(error)
+        return records
+
+    def _judge(self, error: KafkaError) -> None:
+        """Let passing trouble pass; anything that would skip records halts."""
+        if error.code() in PASSING or error.retriable():
+            return
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            raise GapError(f"topic {self._topic}: {error.str()}. {START_AFRESH}")
+        if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):
+            raise GapError(f"topic {self._topic} is gone ({error.str()}). {START_AFRESH}")
+        raise ServiceFault(f"reading {self._topic}: {error.str()}")
+
+    def pause(self) -> None:
+        """Fetch nothing; polling goes on, so that the group keeps this member."""
+        self._consumer.pause(self._consumer.assignment())
+
+    def resume(self) -> None:
+        """Fetch again."""
+        self._consumer.resume(self._consumer.assignment())
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        """The first offset of a partition, and the one after its last."""
+        try:
+            low, high = self._consumer.get_watermark_offsets(
+                TopicPartition(self._topic, partition), timeout=CALL_TIMEOUT_S
+            )
+        except KafkaException as error:
+            raise ChangeLogUnavailable(f"Kafka at {self._servers}: {error.args[0].str()}") from None
+        return int(low), int(high)
+
+    def known_end(self, partition: int) -> int | None:
+        """The end offset as of the last fetch, without asking the broker."""
+        _, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
+        return int(high) if high >= 0 else None
+
+    def commit(self, offsets: Mapping[int, int]) -> None:
+        """Tell Kafka how far the checkpoints are, for lag tools only; never waited upon."""
+        self._consumer.commit(
+            offsets=[TopicPartition(self._topic, one, offset) for one, offset in offsets.items()],
+            asynchronous=True,
+        )
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+
+def _record(message: Any) -> Record:
+    stamp_us = message.timestamp()[1] * 1000
+    return Record(message.partition(), message.offset(), message.key(), message.value(), stamp_us)
