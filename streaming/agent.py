@@ -20,13 +20,12 @@ from streaming.metrics import Metrics, serve
 from streaming.patience import POLL_S, Patience
 from streaming.reader import Reader
 from streaming.reporter import Reporter
-from streaming.version import rule_to_fold
 from twinpath.alert_rows import Checkpoint, DeadLetter, Incarnation, PartitionKey, StampedAlert, Stamps
 from twinpath.alert_store import AlertStore
 from twinpath.detection.detector import step
 from twinpath.detection.envelope import EnvelopeDecoder
 from twinpath.detection.model import Change
-from twinpath.detection.rules import RULES, Rule
+from twinpath.detection.rules import RULES, Rule, configured
 from twinpath.errors import (
     START_AFRESH,
     AlertStoreUnavailable,
@@ -36,7 +35,6 @@ from twinpath.errors import (
     TwinpathError,
 )
 from twinpath.logs import configure
-from twinpath.rule_versions import RuleVersions, reading_of
 from twinpath.settings import Settings, load_settings
 
 PATH = "agent"
@@ -54,7 +52,6 @@ class Agent:
         settings: Settings,
         metrics: Metrics,
         logger: Any,
-        versions: RuleVersions,
     ) -> None:
         self._rule = rule
         self._log = log
@@ -64,7 +61,6 @@ class Agent:
         self._settings = settings
         self._metrics = metrics
         self._logger = logger
-        self._versions = versions
         self._topic_id = ""
         self._partition_count = 0
         self._sources: list[Incarnation] = []
@@ -81,8 +77,6 @@ class Agent:
         """Loop until `stop`, or for a number of turns; ends with a checkpoint and leaves the group."""
         self._topic_id, _ = self._log.describe()
         self._sources = self._patience(lambda: self._store.incarnations(self._settings.topic, self._topic_id))
-        reading = reading_of(self._settings.envelope())
-        self._patience(lambda: self._versions.activate(self._rule, reading))
         self._log.subscribe(self._on_assigned, self._on_revoked)
         self._logger.info("joined", topic=self._settings.topic, version=self._rule.version)
         try:
@@ -138,7 +132,6 @@ class Agent:
         topic_id, self._partition_count = self._patience(self._log.describe)
         if topic_id != self._topic_id:
             raise ForeignCheckpoint(f"topic {self._settings.topic} was made anew while we read it. {START_AFRESH}")
-        self._patience(lambda: self._versions.check(self._rule))
         taken: dict[int, Partition] = {}
         for number in numbers:
             partition = self._take(number, numbers)
@@ -244,23 +237,21 @@ def _stamps(change: Change, record: Record, polled_us: int) -> Stamps:
 
 def build(rule_name: str, settings: Settings) -> Agent:
     """The agent of a rule, with everything real."""
-    logger = configure("agent", rule=rule_name, run_id=settings.run_id)
-    metrics = Metrics(rule_name)
-    server = serve(metrics, settings.metrics_port)
-    logger.info("serving metrics", port=server.server_port)
-    dsn = settings.alerts_dsn.get_secret_value()
-    versions = RuleVersions(dsn, PATH)
-    rule = rule_to_fold(rule_name, settings, versions, logger)
-    return Agent(
+    rule = configured(rule_name, settings.rule_parameters)
+    logger = configure("agent", rule=rule.name, run_id=settings.run_id)
+    metrics = Metrics(rule.name)
+    agent = Agent(
         rule=rule,
         log=open_change_log(settings, rule.name),
-        store=AlertStore(dsn, PATH),
+        store=AlertStore(settings.alerts_dsn.get_secret_value(), PATH),
         decoder=EnvelopeDecoder(settings.envelope()),
         settings=settings,
         metrics=metrics,
         logger=logger,
-        versions=versions,
     )
+    server = serve(metrics, settings.metrics_port)
+    logger.info("serving metrics", port=server.server_port)
+    return agent
 
 
 def main(arguments: list[str] | None = None) -> int:
