@@ -26,12 +26,12 @@ class Connect:
         self._settings = settings
         self._cluster_id = cluster_id
 
-    def start(self) -> None:
+    def start(self, heap_mb: int = HEAP_MB) -> None:
         """Start the worker; returns before it is ready."""
         properties = self._home.path / "connect.properties"
         properties.write_text(self._properties())
         main = "org.apache.kafka.connect.cli.ConnectDistributed"
-        process.start(self._home, NAME, java_command("connect", HEAP_MB, main, str(properties)))
+        process.start(self._home, NAME, java_command("connect", heap_mb, main, str(properties)))
 
     def wait(self) -> None:
         """Wait until *our* worker answers: the one on our Kafka cluster."""

