@@ -249,7 +249,9 @@ CASES = [
     Case("25-amount-base64-negative", row(amount="/gw="), (paid(amount_cents=-500),), fmt=SCALED),
     # base64 of b"\xd7m\xf8" looks like the number 1234 with a scale of 2: only the scale decides
     Case("25-amount-base64-like-a-number", row(amount="1234"), (paid(amount_cents=-2658824),), fmt=SCALED),
-    Case("25-amount-base64-bad", row(amount="12.34"), "after.amount", fmt=SCALED),
+    Case("25-amount-base64-bad", row(amount="12,34"), "after.amount", fmt=SCALED),
+    Case("25-amount-text-where-base64-is-declared", row(amount="12.34"), (change(),), fmt=SCALED),
+    Case("25-amount-text-with-three-decimals", row(amount="12.345"), "after.amount", fmt=SCALED),
     Case("25-amount-base64-empty", row(amount=""), "after.amount", fmt=SCALED),
     Case("25-amount-base64-only-padding", row(amount="===="), "after.amount", fmt=SCALED),
     Case(

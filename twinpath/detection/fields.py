@@ -134,11 +134,13 @@ def optional_integer(value: object, field: str) -> int | None:
 
 
 def cents(value: object, field: str, scale: int | None) -> int:
-    """NUMERIC(10,2) as integer cents. With a known `scale` a text is base64 (mode `precise`)."""
+    """NUMERIC(10,2) as integer cents. With a known `scale` a text is base64 (mode `precise`), unless it holds a
+    point, which base64 never does: a topic may carry both, when its connector was changed.
+    """
     if isinstance(value, dict):
         unscaled = _unscaled(take(value, "value", field + "."), field)
         return _cents(unscaled, -integer(take(value, "scale", field + "."), field + ".scale"), field, value)
-    if type(value) is str and scale is not None:
+    if type(value) is str and scale is not None and "." not in value:
         return _cents(_unscaled(value, field), -scale, field, value)
     if isinstance(value, str):  # Numeral too: a JSON number counts by its text
         return decimal_cents(value, field)
