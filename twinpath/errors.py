@@ -14,6 +14,7 @@
         +-- ForeignCheckpoint       a checkpoint made for another topic, source or layout
         +-- WrongKey                a topic whose key is not the rule's key column
         +-- OwnershipLost           another process owns this partition now
+        +-- Superseded              another version of the rule is the active one now
         +-- AlertConflict           one alert key with two different contents
 
 A message says what was found, what was wanted and what to do.
@@ -85,6 +86,10 @@ class WrongKey(ExactnessError):
 
 class OwnershipLost(ExactnessError):
     """Another process owns this partition now."""
+
+
+class Superseded(ExactnessError):
+    """Another version of the rule is the active one now."""
 
 
 class AlertConflict(ExactnessError):

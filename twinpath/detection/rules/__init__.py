@@ -27,12 +27,17 @@ class Rule:
     key_column: str
     logic: Any
     parameters: Any
+    generation: int = 1
 
     @cached_property
     def version(self) -> str:
-        """Code version and a hash of the parameters: alerts of other versions stand beside ours."""
+        """Code version, a hash of the parameters and, past the first one, the generation: `1-c7261d16.2`.
+
+        Alerts of other versions stand beside ours. A generation is raised to judge the same log again.
+        """
         text = msgspec.json.encode(self.parameters, order="deterministic")
-        return f"{self.code_version}-{blake2s(text, digest_size=4).hexdigest()}"
+        version = f"{self.code_version}-{blake2s(text, digest_size=4).hexdigest()}"
+        return version if self.generation == 1 else f"{version}.{self.generation}"
 
 
 def _row(code_version: int, key_column: str, logic: ModuleType) -> Rule:
@@ -51,15 +56,15 @@ RULES: dict[str, Rule] = {
 }
 
 
-def configured(name: str, overrides: dict[str, dict[str, Any]] | None = None) -> Rule:
-    """The rule of this name with the parameters given in `overrides[name]`.
+def configured(name: str, overrides: dict[str, dict[str, Any]] | None = None, generation: int = 1) -> Rule:
+    """The rule of this name with the parameters given in `overrides[name]`, in a generation (the first is 1).
 
     Raises ConfigurationError for an unknown rule, an unknown parameter or a value that cannot be.
     """
     for wanted in (name, *(overrides or {})):
         if wanted not in RULES:
             raise ConfigurationError(f"found rule {wanted!r}, wanted one of: {', '.join(RULES)}")
-    rule = RULES[name]
+    rule = replace(RULES[name], generation=generation)
     given = (overrides or {}).get(name)
     if not given:
         return rule
