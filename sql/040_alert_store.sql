@@ -62,9 +62,19 @@ CREATE TABLE IF NOT EXISTS state_buckets (
     topic_id     text   NOT NULL,
     partition    int    NOT NULL,
     bucket       int    NOT NULL,
+    part         int    NOT NULL,                   -- 0: the whole bucket; n: what changed since part n - 1
     state        bytea  NOT NULL,
-    PRIMARY KEY (path, rule, rule_version, topic_id, partition, bucket)
+    PRIMARY KEY (path, rule, rule_version, topic_id, partition, bucket, part)
 );
+DO $$                                               -- a store made before buckets had parts
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'state_buckets'::regclass AND attname = 'part') THEN
+        ALTER TABLE state_buckets ADD COLUMN part int NOT NULL DEFAULT 0;
+        ALTER TABLE state_buckets ALTER COLUMN part DROP DEFAULT, DROP CONSTRAINT state_buckets_pkey,
+            ADD PRIMARY KEY (path, rule, rule_version, topic_id, partition, bucket, part);
+    END IF;
+END
+$$;
 
 -- What was counted, written in the checkpoint's transaction.
 CREATE TABLE IF NOT EXISTS counters (
@@ -78,10 +88,12 @@ CREATE TABLE IF NOT EXISTS counters (
     PRIMARY KEY (path, rule, rule_version, topic_id, partition, name)
 );
 
--- Records that could not be read: kept, with the reason, never world-readable.
+-- Records that could not be read: kept, with the reason, never world-readable. Like an alert, a dead letter
+-- belongs to the version that met it: one that a later version could read has no row under that version.
 CREATE TABLE IF NOT EXISTS dead_letters (
     path         text        NOT NULL,
     rule         text        NOT NULL,
+    rule_version text        NOT NULL,
     topic_id     text        NOT NULL,
     partition    int         NOT NULL,
     kafka_offset bigint      NOT NULL,
@@ -90,7 +102,7 @@ CREATE TABLE IF NOT EXISTS dead_letters (
     record_value bytea,                             -- its first bytes, up to a limit
     value_bytes  int,                               -- its whole length
     recorded_at  timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (path, rule, topic_id, partition, kafka_offset)
+    PRIMARY KEY (path, rule, rule_version, topic_id, partition, kafka_offset)
 );
 
 -- The current view: the last position of each row; at a tie the alert of an insert stands.
@@ -114,5 +126,54 @@ END
 $$;
 GRANT SELECT, INSERT ON alert_log, dead_letters, sources TO twinpath_alerts;
 GRANT SELECT, INSERT, UPDATE ON checkpoints, state_buckets, counters TO twinpath_alerts;
+GRANT DELETE ON state_buckets TO twinpath_alerts;   -- a whole bucket replaces its parts
 GRANT SELECT ON alerts_current TO twinpath_alerts, twinpath_reader;
 GRANT SELECT ON alert_log, sources, checkpoints, counters TO twinpath_reader;
+
+-- Which versions of a rule were folded. Both tables only grow: the highest generation is the one to fold, the
+-- last activation is the version that is active on a path.
+CREATE TABLE IF NOT EXISTS rule_generations (
+    path       text        NOT NULL,
+    rule       text        NOT NULL,
+    generation int         NOT NULL CHECK (generation >= 2),    -- without a row it is 1
+    reason     text        NOT NULL,                -- why the log is judged again
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (path, rule, generation)
+);
+CREATE TABLE IF NOT EXISTS rule_activations (
+    path         text        NOT NULL,
+    rule         text        NOT NULL,
+    number       int         NOT NULL,              -- counts the activations of this rule on this path
+    rule_version text        NOT NULL,
+    generation   int         NOT NULL,
+    parameters   jsonb       NOT NULL,
+    reading      jsonb       NOT NULL,              -- the settings by which records are read
+    activated_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (path, rule, number)
+);
+CREATE OR REPLACE VIEW active_rules AS
+SELECT DISTINCT ON (path, rule) *
+FROM rule_activations
+ORDER BY path, rule, number DESC;
+
+-- A store made before dead letters had a version: each goes to the version that was folded last.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'dead_letters'::regclass AND attname = 'rule_version') THEN
+        ALTER TABLE dead_letters ADD COLUMN rule_version text NOT NULL DEFAULT '';
+        UPDATE dead_letters letter SET rule_version = coalesce(
+            (SELECT point.rule_version FROM checkpoints point
+             WHERE point.path = letter.path AND point.rule = letter.rule
+             ORDER BY point.updated_at DESC LIMIT 1), '');
+        ALTER TABLE dead_letters ALTER COLUMN rule_version DROP DEFAULT,
+            DROP CONSTRAINT dead_letters_pkey,
+            ADD PRIMARY KEY (path, rule, rule_version, topic_id, partition, kafka_offset);
+    END IF;
+    ALTER TABLE rule_generations OWNER TO twinpath_owner;
+    ALTER TABLE rule_activations OWNER TO twinpath_owner;
+    ALTER VIEW active_rules OWNER TO twinpath_owner;
+END
+$$;
+GRANT SELECT, INSERT ON rule_generations, rule_activations TO twinpath_alerts;
+GRANT SELECT ON active_rules TO twinpath_alerts, twinpath_reader;
+GRANT SELECT ON rule_generations, rule_activations TO twinpath_reader;

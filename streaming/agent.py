@@ -12,20 +12,24 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from streaming.change_log import ChangeLog, Record, open_change_log
-from streaming.checkpoint import Partition, check_bounds, offsets_of
+from streaming.checkpoint import Checkpoints, Saver
 from streaming.metrics import Metrics, serve
+from streaming.partition import Partition, check_bounds, offsets_of
 from streaming.patience import POLL_S, Patience
 from streaming.reader import Reader
 from streaming.reporter import Reporter
+from streaming.version import rule_to_fold
 from twinpath.alert_rows import Checkpoint, DeadLetter, Incarnation, PartitionKey, StampedAlert, Stamps
 from twinpath.alert_store import AlertStore
 from twinpath.detection.detector import step
 from twinpath.detection.envelope import EnvelopeDecoder
 from twinpath.detection.model import Change
-from twinpath.detection.rules import RULES, Rule, configured
+from twinpath.detection.rules import RULES, Rule
 from twinpath.errors import (
     START_AFRESH,
     AlertStoreUnavailable,
@@ -35,6 +39,7 @@ from twinpath.errors import (
     TwinpathError,
 )
 from twinpath.logs import configure
+from twinpath.rule_versions import RuleVersions, reading_of
 from twinpath.settings import Settings, load_settings
 
 PATH = "agent"
@@ -48,19 +53,23 @@ class Agent:
         rule: Rule,
         log: ChangeLog,
         store: AlertStore,
+        saver: Saver,
         decoder: EnvelopeDecoder,
         settings: Settings,
         metrics: Metrics,
         logger: Any,
+        versions: RuleVersions,
     ) -> None:
         self._rule = rule
         self._log = log
         self._store = store
+        self._checkpoints = Checkpoints(saver, log, metrics, logger)
         self._reader = Reader(decoder, settings.topic, rule.key_column, logger)
         self._patience = Patience(log, metrics, logger)
         self._settings = settings
         self._metrics = metrics
         self._logger = logger
+        self._versions = versions
         self._topic_id = ""
         self._partition_count = 0
         self._sources: list[Incarnation] = []
@@ -77,15 +86,18 @@ class Agent:
         """Loop until `stop`, or for a number of turns; ends with a checkpoint and leaves the group."""
         self._topic_id, _ = self._log.describe()
         self._sources = self._patience(lambda: self._store.incarnations(self._settings.topic, self._topic_id))
+        reading = reading_of(self._settings.envelope())
+        self._patience(lambda: self._versions.activate(self._rule, reading))
         self._log.subscribe(self._on_assigned, self._on_revoked)
         self._logger.info("joined", topic=self._settings.topic, version=self._rule.version)
         try:
             while not self._patience.stopping and turns != 0:
                 self._turn()
                 turns = None if turns is None else turns - 1
-            self._checkpoint(everything=True)
+            self._patience(self._finish)
         finally:
             self._log.close()
+            self._checkpoints.close()
             self._store.close()
 
     def _turn(self) -> None:
@@ -94,7 +106,7 @@ class Agent:
             self._log.rejoin()
         if self._handed_over is not None:
             self._take_over(self._handed_over)
-        records = [*self._patience.take_backlog(), *self._log.poll(POLL_S)]
+        records = [*self._patience.take_backlog(), *self._log.poll(0 if self._checkpoints.capturing else POLL_S)]
         polled_us = time.time_ns() // 1000
         by_partition: dict[int, list[Record]] = {}
         for record in records:
@@ -104,7 +116,7 @@ class Agent:
             if partition is not None:
                 self._reporter.heard()
                 self._fold(partition, ours, polled_us)
-        self._checkpoint()
+        self._lose(self._checkpoints.turn(self._partitions.values(), self._reporter.idle_s()))
         self._reporter.report(self._partitions)
 
     # partitions come and go
@@ -117,9 +129,10 @@ class Agent:
         self._handed_over = None
         self._patience.take_backlog()
         try:
-            self._save([one for one in self._partitions.values() if one.storable and one.moved])
+            self._checkpoints.finish(self._partitions.values())
         except AlertStoreUnavailable as problem:
             self._logger.warning("partitions handed back without a checkpoint", problem=str(problem))
+        self._checkpoints.forget()
         self._partitions = {}
         self._logger.info("handed back", partitions=partitions)
 
@@ -132,6 +145,7 @@ class Agent:
         topic_id, self._partition_count = self._patience(self._log.describe)
         if topic_id != self._topic_id:
             raise ForeignCheckpoint(f"topic {self._settings.topic} was made anew while we read it. {START_AFRESH}")
+        self._patience(lambda: self._versions.check(self._rule))
         taken: dict[int, Partition] = {}
         for number in numbers:
             partition = self._take(number, numbers)
@@ -161,7 +175,7 @@ class Agent:
             return None
         bounds = self._patience(lambda: self._log.bounds(number))
         check_bounds(self._settings.topic, number, taken.next_offset, bounds)
-        return Partition(self._rule, key, taken, buckets, self._sources)
+        return Partition(self._rule, key, taken, self._settings, self._sources)
 
     # records become alerts
 
@@ -202,32 +216,20 @@ class Agent:
 
     # checkpoints
 
-    def _checkpoint(self, *, everything: bool = False) -> None:
-        idle_s = self._reporter.idle_s()
-        due = [
-            one for one in self._partitions.values() if (one.moved if everything else one.due(self._settings, idle_s))
-        ]
-        if due:
-            self._patience(lambda: self._save(due))
+    def _finish(self) -> None:
+        """Store everything that was folded."""
+        self._lose(self._checkpoints.finish(self._partitions.values()))
 
-    def _save(self, partitions: list[Partition]) -> None:
-        """One checkpoint for each; a refused one ends the ownership of its partition, and we join anew.
+    def _lose(self, refused: Mapping[int, OwnershipLost]) -> None:
+        """A refused checkpoint ends the ownership of its partition, and we join anew.
 
         Joining anew makes the group hand every partition out again, so that none is left unread.
         """
-        saved_bytes = 0
-        for partition in partitions:
-            try:
-                saved_bytes += partition.save(self._store)
-            except OwnershipLost as lost:
-                self._logger.warning("stopped writing", reason=str(lost))
-                self._partitions.pop(partition.key.partition, None)
-                self._log.assign(offsets_of(self._partitions))
-                self._must_rejoin = True
-        saved = [one for one in partitions if one.key.partition in self._partitions]
-        if saved:
-            self._log.commit({one.key.partition: one.next_offset for one in saved})
-        self._metrics.checkpoint_bytes.set(saved_bytes)
+        for number, refusal in refused.items():
+            self._logger.warning("stopped writing", reason=str(refusal))
+            self._partitions.pop(number, None)
+            self._log.assign(offsets_of(self._partitions))
+            self._must_rejoin = True
 
 
 def _stamps(change: Change, record: Record, polled_us: int) -> Stamps:
@@ -237,21 +239,24 @@ def _stamps(change: Change, record: Record, polled_us: int) -> Stamps:
 
 def build(rule_name: str, settings: Settings) -> Agent:
     """The agent of a rule, with everything real."""
-    rule = configured(rule_name, settings.rule_parameters)
-    logger = configure("agent", rule=rule.name, run_id=settings.run_id)
-    metrics = Metrics(rule.name)
-    agent = Agent(
+    logger = configure("agent", rule=rule_name, run_id=settings.run_id)
+    metrics = Metrics(rule_name)
+    server = serve(metrics, settings.metrics_port)
+    logger.info("serving metrics", port=server.server_port)
+    dsn = settings.alerts_dsn.get_secret_value()
+    versions = RuleVersions(dsn, PATH)
+    rule = rule_to_fold(rule_name, settings, versions, logger)
+    return Agent(
         rule=rule,
         log=open_change_log(settings, rule.name),
-        store=AlertStore(settings.alerts_dsn.get_secret_value(), PATH),
+        store=AlertStore(dsn, PATH),
+        saver=Saver(rule, AlertStore(dsn, PATH), ThreadPoolExecutor(1, thread_name_prefix="saver")),
         decoder=EnvelopeDecoder(settings.envelope()),
         settings=settings,
         metrics=metrics,
         logger=logger,
+        versions=versions,
     )
-    server = serve(metrics, settings.metrics_port)
-    logger.info("serving metrics", port=server.server_port)
-    return agent
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,124 +1,176 @@
-"""What an agent keeps of one partition, and when it is written.
+"""When and how checkpoints are written: beside the loop, which goes on folding.
 
-The order of a checkpoint, kept by the loop in agent.py:
+The order of a checkpoint:
 
-1. alerts and dead letters below offset o are committed;
-2. changed state, o and the counters, with the epoch compared, in one transaction;
-3. Kafka's committed offset, for lag tools only.
-
-Live states are objects in memory; they are encoded only here, bucket by bucket, and only those that
-changed since the last checkpoint.
+1. alerts and dead letters below offset o are committed (the loop does it before `turn`);
+2. everything that changed is captured as it stood at o, in slices between polls;
+3. state, o and the counters, with the epoch compared, in one transaction, by another thread;
+4. Kafka's committed offset, for lag tools only.
 """
 
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor, Future
+from typing import Any
 
-from twinpath.alert_rows import Checkpoint, Incarnation, PartitionKey
+import msgspec
+
+from streaming.change_log import ChangeLog
+from streaming.metrics import Metrics
+from streaming.partition import Cut, Partition
+from twinpath.alert_rows import StatePart
 from twinpath.alert_store import AlertStore
-from twinpath.detection.buckets import BucketCodec, bucket_of
-from twinpath.detection.detector import UserState, empty
-from twinpath.detection.history import History
+from twinpath.detection.buckets import BucketCodec
 from twinpath.detection.rules import Rule
-from twinpath.errors import START_AFRESH, GapError
-from twinpath.settings import Settings
+from twinpath.errors import AlertStoreUnavailable, OwnershipLost
+
+SLICE_S = 0.002  # of one turn of the loop
+LONGEST_WAIT_S = 5.0
+FINISH_S = 30.0
+
+Sizes = dict[int, tuple[int, int]]
+"""bucket -> (part, bytes) of what was stored."""
 
 
-class Partition:
-    """The owned state of one partition of the topic.
+class Saver:
+    """Writes cuts one after the other, on a session of its own; `executor` has one worker."""
 
-    `storable` is False while folded records have alerts that are not committed yet: a checkpoint then
-    would go past them.
-    """
-
-    def __init__(
-        self,
-        rule: Rule,
-        key: PartitionKey,
-        taken: Checkpoint,
-        buckets: int,
-        sources: list[Incarnation],
-    ) -> None:
-        self.key = key
-        self.epoch = taken.epoch
-        self.next_offset = taken.next_offset or 0
-        self.counters: Counter[str] = taken.counters
-        self.key_was_checked = False
-        self.storable = True
-        self._rule = rule
+    def __init__(self, rule: Rule, store: AlertStore, executor: Executor) -> None:
         self._codec = BucketCodec(rule)
-        self._buckets = buckets
-        self._states = {bucket: self._codec.decode(data) for bucket, data in taken.states.items()}
-        self._changed: set[int] = set()
-        self._since = time.monotonic()
-        self._folding_s = 0.0
-        self._saved_offset = self.next_offset
-        self._sources = [(one.first_offsets.get(key.partition, 0), one.number) for one in sources]
+        self._store = store
+        self._executor = executor
 
-    def incarnation(self, offset: int) -> int:
-        """The incarnation of the source that wrote the record at this offset."""
-        return max(number for first, number in self._sources if first <= offset)
+    def submit(self, cut: Cut) -> "Future[Sizes]":
+        """Begin to write; the result comes later. The same cut may be submitted again."""
+        return self._executor.submit(self._write, cut)
 
-    def state_of(self, user_id: int) -> UserState[History]:
-        """The live state of a user; from now on its bucket counts as changed."""
-        bucket = bucket_of(user_id, self._buckets)
-        self._changed.add(bucket)
-        states = self._states.get(bucket)
-        if states is None:
-            states = self._states[bucket] = {}
-        state = states.get(user_id)
-        if state is None:
-            state = states[user_id] = empty(self._rule)
-        return state
+    def close(self) -> None:
+        """Wait for what is being written, and end the session."""
+        self._executor.shutdown(cancel_futures=True)
+        self._store.close()
 
-    def folded(self, seconds: float) -> None:
-        """Note the time that folding took: what a replay would cost again."""
-        self._folding_s += seconds
+    def _write(self, cut: Cut) -> Sizes:
+        parts = [StatePart(one.bucket, one.part, self._codec.join(one.users)) for one in cut.buckets]
+        self._store.save(cut.key, cut.epoch, cut.next_offset, parts, cut.counters)
+        return {one.bucket: (one.part, len(one.data)) for one in parts}
 
-    def age_s(self) -> float:
-        """Seconds since the last checkpoint."""
-        return time.monotonic() - self._since
+
+class _UnderWay(msgspec.Struct):
+    """One checkpoint on its way: captured when there is a cut, being written when there is a result to come."""
+
+    partition: Partition
+    cut: Cut | None = None
+    result: Any = None
+    failures: int = 0
+    not_before: float = 0.0
+
+
+class Checkpoints:
+    """The checkpoints of an agent's partitions; at most one of each under way."""
+
+    def __init__(self, saver: Saver, log: ChangeLog, metrics: Metrics, logger: Any) -> None:
+        self._saver = saver
+        self._log = log
+        self._metrics = metrics
+        self._logger = logger
+        self._under_way: dict[int, _UnderWay] = {}
 
     @property
-    def moved(self) -> bool:
-        """True when records were folded since the last checkpoint."""
-        return self._saved_offset != self.next_offset
+    def capturing(self) -> bool:
+        """True while the next slice should not wait for records."""
+        return any(one.cut is None for one in self._under_way.values())
 
-    def due(self, settings: Settings, idle_s: float) -> bool:
-        """True when the partition moved and a checkpoint is wanted: by cost, by age or by idleness."""
-        return self.moved and (
-            self._folding_s >= settings.checkpoint_replay_s
-            or self.age_s() >= settings.checkpoint_every_s
-            or idle_s >= settings.checkpoint_idle_s
-        )
+    def turn(self, partitions: Iterable[Partition], idle_s: float) -> dict[int, OwnershipLost]:
+        """One slice of the work; returns what was refused: those partitions belong to somebody else."""
+        began = time.perf_counter()
+        owned = list(partitions)
+        for partition in owned:
+            if partition.key.partition not in self._under_way and partition.storable and partition.due(idle_s):
+                self._begin(partition)
+        refused = {}
+        for one in list(self._under_way.values()):
+            try:
+                self._advance(one, began + SLICE_S)
+            except AlertStoreUnavailable as problem:
+                self._put_off(one, problem)
+            except OwnershipLost as refusal:
+                refused[one.partition.key.partition] = refusal
+        held_up_s = sum(partition.states.take_held_up_s() for partition in owned)
+        if self._under_way or held_up_s:
+            self._metrics.checkpoint_stall.observe(time.perf_counter() - began + held_up_s)
+        return refused
 
-    def save(self, store: AlertStore) -> int:
-        """Write what changed; returns the bytes of state. The alerts below next_offset are committed."""
-        states = {bucket: self._codec.encode(self._states[bucket]) for bucket in self._changed}
-        store.save(self.key, self.epoch, self.next_offset, states, self.counters)
-        self._changed.clear()
-        self._since = time.monotonic()
-        self._folding_s = 0.0
-        self._saved_offset = self.next_offset
-        return sum(len(data) for data in states.values())
+    def finish(self, partitions: Iterable[Partition]) -> dict[int, OwnershipLost]:
+        """Store everything that can be stored, and wait for it; AlertStoreUnavailable when that fails."""
+        refused = {}
+        deadline = time.monotonic() + FINISH_S
+        for partition in partitions:
+            try:
+                one = self._under_way.get(partition.key.partition)
+                if one is not None:
+                    self._complete(one, deadline)
+                if partition.storable and partition.moved:
+                    self._complete(self._begin(partition), deadline)
+            except OwnershipLost as refusal:
+                refused[partition.key.partition] = refusal
+        return refused
 
+    def forget(self) -> None:
+        """The partitions are not ours any more: what is being written may end as it likes."""
+        self._under_way.clear()
 
-def check_bounds(topic: str, partition: int, next_offset: int | None, bounds: tuple[int, int]) -> None:
-    """GapError when the log no longer holds the next record to judge, or never held it."""
-    low, high = bounds
-    wanted = 0 if next_offset is None else next_offset
-    if wanted < low:
-        raise GapError(
-            f"topic {topic} partition {partition}: offsets {wanted} to {low - 1} were never judged and are gone "
-            f"from the log (retention, or records deleted). {START_AFRESH}"
-        )
-    if wanted > high:
-        raise GapError(
-            f"topic {topic} partition {partition}: the checkpoint stands at offset {wanted}, but the log ends at "
-            f"{high}: it was cut or made anew. {START_AFRESH}"
-        )
+    def close(self) -> None:
+        """Wait for what is being written, and end."""
+        self._saver.close()
 
+    def _begin(self, partition: Partition) -> _UnderWay:
+        partition.begin_cut()
+        one = self._under_way[partition.key.partition] = _UnderWay(partition)
+        return one
 
-def offsets_of(partitions: Mapping[int, Partition]) -> dict[int, int]:
-    """Where to read on, by partition."""
-    return {number: partition.next_offset for number, partition in partitions.items()}
+    def _advance(self, one: _UnderWay, until: float) -> None:
+        """Capture, submit, or look whether it is written; raises what writing raised."""
+        if one.cut is None:
+            if not one.partition.states.capture(until):
+                return
+            one.cut = one.partition.finish_cut()
+        if one.result is None:
+            if time.monotonic() < one.not_before:
+                return
+            one.result = self._saver.submit(one.cut)
+        if one.result.done():
+            self._settle(one, one.cut)
+
+    def _complete(self, one: _UnderWay, deadline: float) -> None:
+        """Drive one checkpoint to its end."""
+        one.not_before = 0.0
+        self._advance(one, float("inf"))
+        if one.cut is None or one.partition.key.partition not in self._under_way:
+            return
+        try:
+            one.result.exception(timeout=max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            raise AlertStoreUnavailable(f"alert store: a checkpoint was not written within {FINISH_S:.0f} s") from None
+        self._settle(one, one.cut)
+
+    def _settle(self, one: _UnderWay, cut: Cut) -> None:
+        number = one.partition.key.partition
+        result, one.result = one.result, None
+        try:
+            sizes: Mapping[int, tuple[int, int]] = result.result()
+        except AlertStoreUnavailable:
+            raise
+        except BaseException:
+            del self._under_way[number]
+            raise
+        del self._under_way[number]
+        one.partition.note_saved(sizes)
+        self._metrics.saved(sum(size for _, size in sizes.values()))
+        self._log.commit({number: cut.next_offset})
+
+    def _put_off(self, one: _UnderWay, problem: AlertStoreUnavailable) -> None:
+        one.failures += 1
+        one.not_before = time.monotonic() + min(0.1 * 2**one.failures, LONGEST_WAIT_S)
+        self._metrics.store_failures.inc()
+        if one.failures == 1:
+            self._logger.warning("checkpoint put off", problem=str(problem))

@@ -14,6 +14,7 @@ from twinpath.settings import LOOPBACK
 
 KINDS = get_args(OutcomeKind)
 LIVELY_S = 15.0  # a loop that did not turn for so long is not healthy
+STALL_BUCKETS_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1)
 BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600)
 
 
@@ -38,12 +39,23 @@ class Metrics:
         self.last_record = self._gauge("last_record_timestamp_seconds", "When the last record was read")
         self.checkpoint_age = self._gauge("checkpoint_age_seconds", "Age of the oldest unsaved change, else 0")
         self.checkpoint_bytes = self._gauge("checkpoint_bytes", "State bytes of the last checkpoint")
+        self.checkpoints = self._counter("checkpoints", "Checkpoints stored")
+        self.checkpointed_bytes = self._counter("checkpointed_bytes", "State bytes of all checkpoints")
+        self.users = self._gauge("users", "Users remembered")
+        self.live_users = self._gauge("live_users", "Users that are objects; the others are kept as bytes")
         self.partitions = self._gauge("partitions", "Partitions owned")
         self.decision_latency = Histogram(
             "twinpath_agent_decision_latency_seconds",
             "Append to the topic until stored, for the last record of each poll",
             ["rule"],
             buckets=BUCKETS_S,
+            registry=self.registry,
+        ).labels(rule)
+        self.checkpoint_stall = Histogram(
+            "twinpath_agent_checkpoint_stall_seconds",
+            "Time that checkpoints took from one turn of the loop",
+            ["rule"],
+            buckets=STALL_BUCKETS_S,
             registry=self.registry,
         ).labels(rule)
         self._rule = rule
@@ -71,6 +83,12 @@ class Metrics:
         self.lag_records.set(lag_records)
         self.lag_seconds.set(self._last_age if lag_records else 0.0)
         self.checkpoint_age.set(max(unsaved_s, default=0.0))
+
+    def saved(self, state_bytes: int) -> None:
+        """One checkpoint was stored."""
+        self.checkpoints.inc()
+        self.checkpointed_bytes.inc(state_bytes)
+        self.checkpoint_bytes.set(state_bytes)
 
     def turned(self) -> None:
         """The loop turned once."""

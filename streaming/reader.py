@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 from streaming.change_log import Record
-from streaming.checkpoint import Partition
+from streaming.partition import Partition
 from twinpath.detection.envelope import EnvelopeDecoder, key_columns
 from twinpath.detection.model import Change, Skipped
 from twinpath.errors import WrongKey

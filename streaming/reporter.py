@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from streaming.change_log import ChangeLog
-from streaming.checkpoint import Partition, offsets_of
 from streaming.hops import why_nothing_arrives
 from streaming.metrics import Metrics
+from streaming.partition import Partition, offsets_of
 from twinpath.settings import Settings
 
 EVERY_S = 0.5
@@ -45,6 +45,8 @@ class Reporter:
         lag = sum(max(0, end - partitions[number].next_offset) for number, end in ends.items() if end is not None)
         self._metrics.position(lag, [one.age_s() for one in partitions.values() if one.moved])
         self._metrics.partitions.set(len(partitions))
+        self._metrics.users.set(sum(one.states.users for one in partitions.values()))
+        self._metrics.live_users.set(sum(one.states.live for one in partitions.values()))
         if now - max(self._heard, self._warned) >= self._settings.idle_warning_s:
             self._warned = now
             self._warn(offsets_of(partitions), ends)

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from psycopg2.extensions import cursor as Cursor
@@ -65,12 +65,21 @@ class PartitionKey(msgspec.Struct, frozen=True):
     partition: int
 
 
+class StatePart(NamedTuple):
+    """State of one bucket of users: `part` 0 is the whole bucket and replaces all that was kept of it; part n
+    holds the users that changed since part n - 1."""
+
+    bucket: int
+    part: int
+    data: bytes
+
+
 class Checkpoint(msgspec.Struct):
-    """What `take` found: the new epoch, where to go on, state by bucket, counters."""
+    """What `take` found: the new epoch, where to go on, the parts of each bucket in their order, counters."""
 
     epoch: int
     next_offset: int | None
-    states: dict[int, bytes]
+    states: dict[int, list[bytes]]
     counters: Counter[str]
 
 

@@ -6,7 +6,6 @@ A conditional alert is resolved here against the last alert of that row before i
 Checkpoints are fenced: `take` raises the epoch of a partition, and `save` of an older epoch is refused.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -20,14 +19,16 @@ from twinpath.alert_rows import (
     Incarnation,
     PartitionKey,
     StampedAlert,
+    StatePart,
     Written,
     digest,
     row_of,
 )
+from twinpath.checkpoint_rows import move_offset, raise_epoch, read_state, write_counters, write_parts
 from twinpath.detection.detector import resolve
 from twinpath.detection.model import Alert
 from twinpath.detection.rules import Rule
-from twinpath.errors import START_AFRESH, AlertConflict, ForeignCheckpoint, OwnershipLost
+from twinpath.errors import START_AFRESH, AlertConflict, ForeignCheckpoint
 from twinpath.store_session import StoreSession
 
 KEPT_BYTES = 65_536  # of a dead letter's value; the topic keeps the whole record
@@ -92,65 +93,22 @@ class AlertStore:
 
     def take(self, key: PartitionKey, partitions: int, buckets: int) -> Checkpoint:
         """Become the owner of a partition: the epoch is raised and committed *before* state is read."""
-        names = [self._path, key.rule, key.rule_version, key.topic_id, key.partition]
         with self._session.transaction() as cursor:
-            cursor.execute(
-                "INSERT INTO checkpoints (path, rule, rule_version, topic_id, partition, epoch, partitions, buckets) "
-                "VALUES (%s, %s, %s, %s, %s, 1, %s, %s) "
-                "ON CONFLICT (path, rule, rule_version, topic_id, partition) "
-                "DO UPDATE SET epoch = checkpoints.epoch + 1 RETURNING epoch, next_offset, partitions, buckets",
-                [*names, partitions, buckets],
-            )
-            epoch, next_offset, known_partitions, known_buckets = cursor.fetchone() or (0, None, 0, 0)
-        if (known_partitions, known_buckets) != (partitions, buckets):
-            raise ForeignCheckpoint(
-                f"the checkpoint of {key.rule} was made with {known_partitions} partitions and {known_buckets} "
-                f"buckets, found {partitions} and {buckets} (STATE_BUCKETS): users would be looked up in the wrong "
-                "place. Put the former numbers back, or start a new rule version"
-            )
-        where = "path = %s AND rule = %s AND rule_version = %s AND topic_id = %s AND partition = %s"
+            epoch, next_offset = raise_epoch(cursor, self._path, key, partitions, buckets)
         with self._session.transaction() as cursor:
-            cursor.execute(f"SELECT bucket, state FROM state_buckets WHERE {where}", names)  # noqa: S608  constant
-            states = {bucket: bytes(state) for bucket, state in cursor.fetchall()}
-            cursor.execute(f"SELECT name, value FROM counters WHERE {where}", names)  # noqa: S608  constant
-            counters = Counter(dict(cursor.fetchall()))
-        return Checkpoint(epoch, next_offset, states, counters)
+            return Checkpoint(epoch, next_offset, *read_state(cursor, self._path, key))
 
     def save(
-        self,
-        key: PartitionKey,
-        epoch: int,
-        next_offset: int,
-        states: Mapping[int, bytes],
-        counters: Mapping[str, int],
+        self, key: PartitionKey, epoch: int, next_offset: int, parts: Sequence[StatePart], counters: Mapping[str, int]
     ) -> None:
-        """Changed buckets, offset and counters in one transaction; OwnershipLost when the epoch moved on."""
-        names = (self._path, key.rule, key.rule_version, key.topic_id, key.partition)
+        """State, offset and counters in one transaction; OwnershipLost when the epoch moved on.
+
+        Safe to repeat when it is not known whether the transaction was committed.
+        """
         with self._session.transaction() as cursor:
-            cursor.execute(
-                "UPDATE checkpoints SET next_offset = %s, updated_at = now() WHERE path = %s AND rule = %s "
-                "AND rule_version = %s AND topic_id = %s AND partition = %s AND epoch = %s",
-                [next_offset, *names, epoch],
-            )
-            if cursor.rowcount != 1:
-                raise OwnershipLost(
-                    f"partition {key.partition} of rule {key.rule}: epoch {epoch} is no longer the newest, another "
-                    "process owns it; this checkpoint was refused"
-                )
-            execute_values(
-                cursor,
-                "INSERT INTO state_buckets (path, rule, rule_version, topic_id, partition, bucket, state) VALUES %s "
-                "ON CONFLICT (path, rule, rule_version, topic_id, partition, bucket) "
-                "DO UPDATE SET state = excluded.state",
-                [(*names, bucket, state) for bucket, state in states.items()],
-            )
-            execute_values(
-                cursor,
-                "INSERT INTO counters (path, rule, rule_version, topic_id, partition, name, value) VALUES %s "
-                "ON CONFLICT (path, rule, rule_version, topic_id, partition, name) "
-                "DO UPDATE SET value = excluded.value",
-                [(*names, name, value) for name, value in counters.items()],
-            )
+            move_offset(cursor, self._path, key, epoch, next_offset)
+            write_parts(cursor, self._path, key, parts)
+            write_counters(cursor, self._path, key, counters)
 
     def _insert(self, cursor: Cursor, alerts: Sequence[StampedAlert], written: Written) -> None:
         if not alerts:
@@ -184,7 +142,8 @@ class AlertStore:
             raise AlertConflict(
                 f"alert {alert.rule} {alert.rule_version} of transaction {alert.tx_id} at {tuple(alert.position)}: "
                 f"stored as {found[1:]}, decided now as {(alert.status, alert.score, alert.reason)}. The same log "
-                "must give the same alerts: raise the rule's code version if its code was changed"
+                "must give the same alerts. If the rule's code was changed, raise its code version; else judge the "
+                f"whole log anew, beside what is stored: twinpath rebuild {alert.rule}"
             )
 
     def _resolve(self, cursor: Cursor, rule: Rule, conditional: Alert, written: Written) -> Alert | None:
@@ -218,11 +177,11 @@ class AlertStore:
         if letters:
             execute_values(
                 cursor,
-                "INSERT INTO dead_letters (path, rule, topic_id, partition, kafka_offset, reason, record_key, "
-                "record_value, value_bytes) VALUES %s ON CONFLICT DO NOTHING",
+                "INSERT INTO dead_letters (path, rule, rule_version, topic_id, partition, kafka_offset, reason, "
+                "record_key, record_value, value_bytes) VALUES %s ON CONFLICT DO NOTHING",
                 [
                     (
-                        *(self._path, rule.name, topic_id, letter.partition, letter.offset),
+                        *(self._path, rule.name, rule.version, topic_id, letter.partition, letter.offset),
                         letter.reason.replace("\x00", "\\x00"),
                         None if letter.key is None else letter.key[:KEPT_BYTES],
                         None if letter.value is None else letter.value[:KEPT_BYTES],

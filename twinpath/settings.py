@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     )
 
     state_buckets: int = Field(64, ge=1, le=4096, description="buckets of users per partition in a checkpoint")
+    live_users: int = Field(
+        20_000, ge=1, description="users of a partition that an agent keeps as objects; the others are kept as bytes"
+    )
     checkpoint_every_s: float = Field(60.0, gt=0, description="longest time between two checkpoints, seconds")
     checkpoint_replay_s: float = Field(5.0, gt=0, description="a checkpoint when replaying would cost more, seconds")
     checkpoint_idle_s: float = Field(1.0, gt=0, description="a checkpoint after this much idleness, seconds")

@@ -70,9 +70,9 @@ def gather(session: Connection, rule: Rule, by_topic: Replay, by_log: Replay) ->
         counters: Counter[str] = Counter()
         for name, value in cursor.fetchall():
             counters[name] += value
-        cursor.execute(f"SELECT state FROM state_buckets WHERE {where}", names)  # noqa: S608  constant
+        cursor.execute(f"SELECT state FROM state_buckets WHERE {where} ORDER BY part", names)  # noqa: S608  constant
         states = [bytes(state) for (state,) in cursor.fetchall()]
-        cursor.execute("SELECT count(*) FROM dead_letters WHERE path = %s AND rule = %s", names[:2])
+        cursor.execute(f"SELECT count(*) FROM dead_letters WHERE {where}", names)  # noqa: S608  constant
         (dead_letters,) = cursor.fetchone() or (0,)
     return RuleEvidence(
         rule=rule.name,

@@ -52,8 +52,11 @@ class Agents:
 
     def url(self, rule: str) -> str:
         """Address of the agent's metrics server."""
-        port = (self._home.path / f"{self.name(rule)}.port").read_text()
-        return f"http://{LOOPBACK}:{port}"
+        return f"http://{LOOPBACK}:{self.port(rule)}"
+
+    def port(self, rule: str) -> int:
+        """Port of the metrics server that the agent was started with."""
+        return int((self._home.path / f"{self.name(rule)}.port").read_text())
 
     def running(self, rule: str) -> bool:
         """True while its process runs."""

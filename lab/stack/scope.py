@@ -140,7 +140,7 @@ class Scope:
     def _drop_in_postgres(self) -> None:
         settings = self.settings
         with closing(self.open_as_lab("postgres")) as session:
-            _drop_slot(session, settings.slot)
+            drop_slot(session, settings.slot)
             for name in (settings.source_database, settings.alerts_database):
                 _drop_database(session, name)
 
@@ -153,7 +153,7 @@ def create_database(session: Connection, name: str) -> None:
             cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
 
-def _drop_slot(session: Connection, slot: str, timeout_s: float = 30.0) -> None:
+def drop_slot(session: Connection, slot: str, timeout_s: float = 30.0) -> None:
     """Drop a slot; the walsender of a connector that was just deleted may hold it for a moment."""
     deadline = time.monotonic() + timeout_s
     with session.cursor() as cursor:

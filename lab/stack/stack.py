@@ -15,6 +15,7 @@ from lab.stack.credentials import Credentials
 from lab.stack.home import STATE, Home, private_home, standard_home
 from lab.stack.kafka import Kafka
 from lab.stack.postgres import Postgres, run_file
+from lab.stack.rebuild import Rebuilder
 from lab.stack.scope import Scope, create_database
 from twinpath.detection.rules import RULES
 from twinpath.settings import LOOPBACK, Settings, load_settings
@@ -44,6 +45,10 @@ class Stack:
     def agents(self, settings: Settings | None = None) -> Agents:
         """The agents of one set of names on this stack."""
         return Agents(self.home, settings or self.settings, self.credentials)
+
+    def rebuilder(self) -> Rebuilder:
+        """What puts the agents of the standard names onto the versions that the settings call for."""
+        return Rebuilder(self.settings, self.agents(), self.credentials.alerts_dsn(self.settings), self.progress)
 
     def up(self) -> None:
         """Services, connector and agents; when it fails or is interrupted, what it had started is stopped."""
@@ -124,11 +129,12 @@ class Stack:
             step.done = "RUNNING"
             step.detail = f"each task and slot {self.settings.slot}"
         for number, rule in enumerate(RULES):
-            self._start_agent(rule, self.settings.agent_metrics_port + number)
+            self.start_agent(rule, self.settings.agent_metrics_port + number)
 
-    def _start_agent(self, rule: str, port: int) -> None:
-        """One agent, unless it runs already."""
+    def start_agent(self, rule: str, port: int) -> None:
+        """One agent, unless one of the wanted version runs already."""
         agents = self.agents()
+        self.rebuilder().follow(rule)
         if self._says_running(agents.name(rule)):
             return
         with self.progress.step(agents.name(rule)) as step:

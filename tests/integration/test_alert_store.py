@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 
 from tests.conftest import Line
-from twinpath.alert_rows import DeadLetter, PartitionKey, StampedAlert, Stamps, read_alerts
+from twinpath.alert_rows import DeadLetter, PartitionKey, StampedAlert, Stamps, StatePart, read_alerts
 from twinpath.alert_store import AlertStore
 from twinpath.detection.model import Alert, Position, Transaction
 from twinpath.detection.rules import RULES
@@ -111,15 +111,45 @@ def test_hop_stamps_are_kept_to_the_microsecond(store: AlertStore, store_line: L
 def test_a_checkpoint_is_read_back_and_an_older_epoch_is_refused(store: AlertStore) -> None:
     first = store.take(KEY, 4, 64)
     assert (first.epoch, first.next_offset, first.states, dict(first.counters)) == (1, None, {}, {})
-    store.save(KEY, first.epoch, 10, {3: b"three", 5: b"five"}, {"judged": 10})
+    store.save(KEY, first.epoch, 10, [StatePart(3, 0, b"three"), StatePart(5, 0, b"five")], {"judged": 10})
     second = store.take(KEY, 4, 64)
-    assert (second.epoch, second.next_offset, second.states) == (2, 10, {3: b"three", 5: b"five"})
+    assert (second.epoch, second.next_offset, second.states) == (2, 10, {3: [b"three"], 5: [b"five"]})
     assert second.counters == Counter(judged=10)
     with pytest.raises(OwnershipLost, match="epoch 1 is no longer the newest"):
-        store.save(KEY, first.epoch, 11, {3: b"zombie"}, {"judged": 11})
-    store.save(KEY, second.epoch, 12, {5: b"new"}, {"judged": 12})
+        store.save(KEY, first.epoch, 11, [StatePart(3, 0, b"zombie")], {"judged": 11})
+    store.save(KEY, second.epoch, 12, [StatePart(5, 1, b"new")], {"judged": 12})
     third = store.take(KEY, 4, 64)
-    assert (third.next_offset, third.states) == (12, {3: b"three", 5: b"new"})
+    assert (third.next_offset, third.states) == (12, {3: [b"three"], 5: [b"five", b"new"]})
+
+
+def test_a_whole_bucket_replaces_its_parts_and_writing_twice_is_writing_once(store: AlertStore) -> None:
+    epoch = store.take(KEY, 4, 64).epoch
+    steps = [
+        [StatePart(5, 0, b"a"), StatePart(0, 0, b"zero")],
+        [StatePart(5, 1, b"b")],
+        [StatePart(5, 2, b"c")],
+        [StatePart(5, 0, b"abc" * 100_000), StatePart(0, 1, b"more")],
+        [StatePart(5, 1, b"d")],
+    ]
+    found = []
+    for number, parts in enumerate(steps):
+        for _ in range(2):  # the answer to the first COMMIT may have been lost
+            store.save(KEY, epoch, number, parts, {})
+        found.append(store.take(KEY, 4, 64).states)
+        epoch += 1
+    assert found == [
+        {0: [b"zero"], 5: [b"a"]},
+        {0: [b"zero"], 5: [b"a", b"b"]},
+        {0: [b"zero"], 5: [b"a", b"b", b"c"]},
+        {0: [b"zero", b"more"], 5: [b"abc" * 100_000]},
+        {0: [b"zero", b"more"], 5: [b"abc" * 100_000, b"d"]},
+    ]
+
+
+def test_many_large_parts_are_written_and_read_back(store: AlertStore) -> None:
+    parts = [StatePart(bucket, 0, bytes([bucket]) * 100_000) for bucket in range(64)]
+    store.save(KEY, store.take(KEY, 4, 64).epoch, 1, parts, {})
+    assert store.take(KEY, 4, 64).states == {one.bucket: [one.data] for one in parts}
 
 
 @pytest.mark.parametrize(("partitions", "buckets"), [(5, 64), (4, 32)])

@@ -1,10 +1,9 @@
-"""Small parts of the programs that need no service: set-up, process book-keeping, orders, partitions."""
+"""Small parts of the programs that need no service: set-up, process book-keeping, orders."""
 
 import os
 import subprocess
 import sys
 import uuid
-from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -17,18 +16,8 @@ from lab.operations import LoggedRow, Operation, OperationLog, read_operations
 from lab.stack.home import open_to_others
 from lab.stack.kafka import new_cluster_id
 from lab.writing import Transaction
-from streaming.checkpoint import Partition, check_bounds
-from twinpath.alert_rows import Checkpoint, Incarnation, PartitionKey
-from twinpath.detection.rules import RULES
-from twinpath.errors import ConfigurationError, GapError, ServiceFault
+from twinpath.errors import ConfigurationError, ServiceFault
 from twinpath.settings import ROOT, load_settings, run_settings
-
-KEY = PartitionKey("spending", "1-x", "topic", 2)
-
-
-def partition(next_offset: int | None = None, sources: list[Incarnation] | None = None) -> Partition:
-    taken = Checkpoint(1, next_offset, {}, Counter())
-    return Partition(RULES["spending"], KEY, taken, 64, sources or [Incarnation(1, "topic", {})])
 
 
 def row(tx_id: int, user_id: int = 7) -> LoggedRow:
@@ -127,62 +116,6 @@ def test_a_run_has_names_and_an_alert_store_of_its_own() -> None:
 
 def test_a_secret_is_not_shown() -> None:
     assert "hidden" not in repr(load_settings(postgres_password="hidden", alerts_dsn="password=hidden"))
-
-
-def test_a_gap_before_and_a_cut_behind_the_checkpoint_are_named() -> None:
-    check_bounds("t", 0, None, (0, 10))
-    check_bounds("t", 0, 10, (3, 10))
-    with pytest.raises(GapError, match="offsets 0 to 2 were never judged"):
-        check_bounds("t", 0, None, (3, 10))
-    with pytest.raises(GapError, match="offsets 5 to 6 "):
-        check_bounds("t", 0, 5, (7, 10))
-    with pytest.raises(GapError, match="stands at offset 11, but the log ends at 10"):
-        check_bounds("t", 0, 11, (0, 10))
-
-
-def test_a_record_belongs_to_the_incarnation_that_began_before_it() -> None:
-    sources = [Incarnation(1, "topic", {}), Incarnation(2, "topic", {2: 100}), Incarnation(4, "topic", {2: 150})]
-    one = partition(sources=sources)
-    assert [one.incarnation(offset) for offset in (0, 99, 100, 149, 150)] == [1, 1, 2, 2, 4]
-
-
-def test_a_checkpoint_is_due_by_cost_age_or_idleness_and_only_after_a_move() -> None:
-    settings = load_settings(checkpoint_every_s=1000.0, checkpoint_replay_s=5.0, checkpoint_idle_s=1.0)
-    one = partition(next_offset=10)
-    assert not one.due(settings, idle_s=99)
-    one.next_offset = 11
-    assert not one.due(settings, idle_s=0.5)
-    assert one.due(settings, idle_s=1.0)
-    one.folded(5.0)
-    assert one.due(settings, idle_s=0)
-
-
-def test_only_changed_buckets_are_written_and_a_failed_write_keeps_them() -> None:
-    class Store:
-        failing = True
-
-        def __init__(self) -> None:
-            self.saved: list[tuple[int, list[int]]] = []
-
-        def save(self, key, epoch, next_offset, states, counters) -> None:
-            if self.failing:
-                raise ServiceFault("no")
-            self.saved.append((next_offset, sorted(states)))
-
-    store, one = Store(), partition()
-    one.state_of(1)
-    one.state_of(65)
-    one.state_of(-1)
-    one.next_offset = 3
-    with pytest.raises(ServiceFault):
-        one.save(store)
-    assert one.moved
-    store.failing = False
-    one.save(store)
-    one.state_of(2)
-    one.next_offset = 4
-    one.save(store)
-    assert store.saved == [(3, [1, 63]), (4, [2])]
 
 
 def test_operations_are_put_in_commit_order_and_only_committed_ones() -> None:
