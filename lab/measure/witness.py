@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import psycopg2
 
+from lab.operations import XID_EPOCH
 from twinpath.errors import ServiceFault
 
 SLICE_BYTES = 64 * 1024 * 1024  # of WAL in one query, to bound memory
@@ -56,18 +57,25 @@ def settle_lost(
 ) -> dict[int, bool]:
     """As `settle_unknown`, for transactions that may have been under way when the server was lost.
 
-    `begun_us` says when each began, by full xid. A lost server gives a number of which nothing had reached
-    the disk out again, so that `pg_xact_status` may speak of another transaction: a COMMIT record counts
-    only when it lies before the end of the recovery that the transaction did not live to see.
+    `begun_us` says when each began, by full xid. The write-ahead log decides, and `pg_xact_status` must agree.
     """
-    candidates = set()
+    committed = committed_in_time(begun_us, commits, restarts)
+    wrong = sorted(xid for xid, agrees in settle_unknown(dsn, committed).items() if not agrees)
+    if wrong:
+        raise ServiceFault(f"the log holds COMMIT records of {wrong}, and pg_xact_status says they did not commit")
+    return {full_xid: full_xid in committed for full_xid in begun_us}
+
+
+def committed_in_time(begun_us: Mapping[int, int], commits: Mapping[int, int], restarts: Sequence[Restart]) -> set[int]:
+    """The transactions whose COMMIT record lies before the end of the recovery that they did not live to see.
+
+    A record behind it belongs to another transaction: a lost server gives a number of which nothing had
+    reached the disk out again, and `pg_xact_status` alone would take the one for the other.
+    """
+    found = set()
     for full_xid, began in begun_us.items():
-        lsn = commits.get(full_xid % 2**32)
+        lsn = commits.get(full_xid % XID_EPOCH)
         ended = next((restart.lsn for restart in sorted(restarts) if restart.at_us > began), None)
         if lsn is not None and (ended is None or lsn < ended):
-            candidates.add(full_xid)
-    settled = settle_unknown(dsn, candidates)
-    if not all(settled.values()):
-        wrong = sorted(xid for xid, committed in settled.items() if not committed)
-        raise ServiceFault(f"the log holds COMMIT records of {wrong}, and pg_xact_status says they did not commit")
-    return {full_xid: full_xid in candidates for full_xid in begun_us}
+            found.add(full_xid)
+    return found

@@ -1,0 +1,193 @@
+"""Every agent against both oracles, and the topic against the operation log."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+from psycopg2.extensions import connection as Connection
+
+from lab.drills.line import Line
+from lab.drills.streams import Stream, StreamDifference, compare_streams, with_snapshots
+from lab.measure import fence, reference, witness
+from lab.measure.verdict import PATH, gather
+from lab.operations import Operation, read_operations
+from twinpath.alert_rows import read_alerts
+from twinpath.detection.envelope import EnvelopeDecoder
+from twinpath.detection.model import Alert, Change
+from twinpath.detection.replay import Replay
+from twinpath.detection.rules import Rule
+
+KINDS = ("judged", "taught", "corrected", "forgotten", "duplicate", "too_old", "conflict")
+
+
+class AgentFound(msgspec.Struct):
+    """One agent: what it stored, and where that differs from what the log calls for.
+
+    missing, extra: alerts against replay() of the topic (position, op, status, score, reason); missing_in_log,
+    extra_in_log: against replay() of the operation log (transaction of the source, op, status, score, reason).
+    """
+
+    rule: str
+    version: str
+    alerts: int
+    statuses: dict[str, int]
+    counters: dict[str, int]
+    missing: list[str]
+    extra: list[str]
+    missing_in_log: list[str]
+    extra_in_log: list[str]
+    users_out_of_commit_order: list[int]
+    users_with_other_state: list[int]
+    users_with_other_history: list[int]
+    counters_of_replay: dict[str, int]
+    dead_letters: int
+
+    @property
+    def lost(self) -> int:
+        """Alerts that either oracle calls for and the agent does not have."""
+        return max(len(self.missing), len(self.missing_in_log))
+
+    @property
+    def beyond(self) -> int:
+        """Alerts that the agent has and either oracle does not call for."""
+        return max(len(self.extra), len(self.extra_in_log))
+
+    @property
+    def equal(self) -> bool:
+        """True when nothing differs from either oracle."""
+        counted = {kind: count for kind in KINDS if (count := self.counters.get(kind, 0))}
+        apart = (self.users_out_of_commit_order, self.users_with_other_state, self.users_with_other_history)
+        return not (self.lost or self.beyond or any(apart) or self.dead_letters) and counted == self.counters_of_replay
+
+
+class Found(msgspec.Struct):
+    """Everything that a comparison found; `rows` counts row-level writes: insert, update, delete, rolled_back."""
+
+    rows: dict[str, int]
+    changes_written: int
+    unknown: int
+    unknown_committed: int
+    numbers_reused: int
+    records: int
+    changes_delivered: int
+    delivered_twice: int
+    snapshot_rows: int
+    stream: StreamDifference
+    agents: list[AgentFound]
+
+
+def compare_all(
+    line: Line,
+    folder: Path,
+    start_lsn: int,
+    ends: Mapping[int, int],
+    restarts: Sequence[witness.Restart],
+    snapshot_lsns: Sequence[int],
+) -> Found:
+    """Read operation log, write-ahead log, topic and alert store of a fenced line, and compare them."""
+    operations = list(read_operations(folder / "operations.jsonl"))
+    commits = witness.commit_lsns(line.lab(), start_lsn, fence.current_lsn(line.lab()))
+    begun_us = {one.full_xid: one.intended_us for one in operations if one.outcome == "unknown"}
+    settled = witness.settle_lost(line.lab(), begun_us, commits, restarts)
+    ordered = reference.ordered(operations, commits, settled)
+    decoder = EnvelopeDecoder(line.settings.envelope())
+    written, by_log = Stream(), {rule.name: Replay(rule) for rule in line.rules}
+    for change in with_snapshots(ordered, snapshot_lsns):
+        _tell(written, by_log, change)
+    delivered, by_topic = Stream(), {rule.name: Replay(rule) for rule in line.rules}
+    for change in reference.topic_changes(line.settings, ends, decoder):
+        _tell(delivered, by_topic, change)
+    with closing(line.alerts()) as session:
+        agents = [_agent(session, rule, by_topic[rule.name], by_log[rule.name], commits) for rule in line.rules]
+    return Found(
+        rows=_rows(operations, settled),
+        changes_written=len(ordered),
+        unknown=len(begun_us),
+        unknown_committed=sum(settled.values()),
+        numbers_reused=_reused(operations),
+        records=sum(ends.values()),
+        changes_delivered=delivered.changes,
+        delivered_twice=delivered.twice,
+        snapshot_rows=delivered.snapshot_rows,
+        stream=compare_streams(written, delivered),
+        agents=agents,
+    )
+
+
+def _tell(stream: Stream, replays: Mapping[str, Replay], change: Change) -> None:
+    stream.add(change)
+    for one in replays.values():
+        one.apply(change)
+
+
+def _rows(operations: Iterable[Operation], settled: Mapping[int, bool]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for one in operations:
+        kept = settled[one.full_xid] if one.outcome == "unknown" else one.outcome == "committed"
+        counts[one.op if kept else "rolled_back"] += 1
+    return dict(sorted(counts.items()))
+
+
+def _reused(operations: Iterable[Operation]) -> int:
+    """Transaction numbers that a lost server gave out twice."""
+    begun: dict[int, set[int]] = {}
+    for one in operations:
+        begun.setdefault(one.full_xid, set()).add(one.intended_us)
+    return sum(len(times) > 1 for xid, times in begun.items() if xid)
+
+
+def _agent(session: Connection, rule: Rule, by_topic: Replay, by_log: Replay, commits: Mapping[int, int]) -> AgentFound:
+    evidence = gather(session, rule, by_topic, by_log)
+    with session.cursor() as cursor:
+        alerts = read_alerts(cursor, PATH, rule.name, rule.version)
+    stored, called_for = Counter(map(_by_position, alerts)), Counter(map(_by_position, by_topic.alerts))
+    told, written = Counter(map(_by_transaction, alerts)), Counter(map(_by_transaction, by_log.alerts))
+    return AgentFound(
+        rule=rule.name,
+        version=rule.version,
+        alerts=len(alerts),
+        statuses=dict(sorted(Counter(one.status for one in alerts).items())),
+        counters=dict(sorted(evidence.counters.items())),
+        missing=_listed(called_for - stored),
+        extra=_listed(stored - called_for),
+        missing_in_log=_listed(written - told),
+        extra_in_log=_listed(told - written),
+        users_out_of_commit_order=_out_of_order(alerts, commits),
+        users_with_other_state=evidence.differing_users,
+        users_with_other_history=evidence.differing_histories,
+        counters_of_replay={kind: count for kind in KINDS if (count := by_topic.counts.get(kind, 0))},
+        dead_letters=evidence.dead_letters,
+    )
+
+
+def _out_of_order(alerts: Iterable[Alert], commits: Mapping[int, int]) -> list[int]:
+    """Users whose alerts, in order of position, are not in the order of the COMMIT records of their transactions."""
+    latest: dict[int, int] = {}
+    wrong = set()
+    for alert in sorted(alerts, key=lambda one: one.position):
+        lsn = commits.get(alert.source_xid or 0, -1)
+        if lsn < latest.get(alert.user_id, 0):
+            wrong.add(alert.user_id)
+        latest[alert.user_id] = lsn
+    return sorted(wrong)
+
+
+_Told = tuple[int, int, str, str, int, str]
+
+
+def _content(alert: Alert) -> _Told:
+    return (alert.user_id, alert.tx_id, alert.op, alert.status, alert.score, alert.reason)
+
+
+def _by_position(alert: Alert) -> tuple[object, ...]:
+    return (alert.position, *_content(alert))
+
+
+def _by_transaction(alert: Alert) -> tuple[object, ...]:
+    return (alert.source_xid, *_content(alert))
+
+
+def _listed(facts: Counter[tuple[object, ...]]) -> list[str]:
+    return sorted(str(fact) for fact in facts.elements())

@@ -1,0 +1,136 @@
+"""The verdict of a torture, as JSON and as one row of a table."""
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from lab.drills.equality import Found
+from lab.drills.faults import Struck
+from lab.report.summary import environment
+
+LEAST_ROWS = 1_000
+STATUSES = {"RAISED", "REVISED", "RETRACTED"}
+Verdict = Literal["passed", "failed", "invalid"]
+COLUMNS = (
+    "seed", "rows committed", "rolled back", "unknown settled", "events delivered", "delivered twice",
+    "suppressed by position", "alerts", "alert inserts refused", "lost", "extra", "faults done",
+    "recovery s p50/max", "verdict",
+)  # fmt: skip
+
+
+class Torture(msgspec.Struct):
+    """One run of the torture."""
+
+    run_id: str
+    command: str
+    seed: int
+    duration_s: float
+    rate: int
+    writers: dict[str, int]
+    found: Found
+    faults_wanted: int
+    faults: list[Struck]
+
+    @property
+    def committed(self) -> int:
+        """Row-level writes that were committed, those of settled transactions included."""
+        return sum(self.found.rows.get(op, 0) for op in ("insert", "update", "delete"))
+
+    @property
+    def lost(self) -> int:
+        """Changes that never reached the topic, and alerts that an agent lacks."""
+        return len(self.found.stream.lost) + sum(one.lost for one in self.found.agents)
+
+    @property
+    def extra(self) -> int:
+        """Changes that nobody committed, and alerts that an agent has beyond the log."""
+        return len(self.found.stream.extra) + sum(one.beyond for one in self.found.agents)
+
+    def unequal(self) -> list[str]:
+        """What differs from the oracles; empty when the run is exact."""
+        found = self.found
+        wrong = [f"agent {one.rule} differs" for one in found.agents if not one.equal]
+        if self.lost or self.extra:
+            wrong.append(f"lost {self.lost}, extra {self.extra}")
+        if found.stream.disordered:
+            wrong.append(f"out of order: users {found.stream.disordered}")
+        return wrong
+
+    def untried(self) -> list[str]:
+        """Why the run proves nothing; empty when it proves something."""
+        why = [f"{one.fault} did not act ({one.evidence})" for one in self.faults if not one.acted]
+        why += [f"{one.fault} was not recovered from" for one in self.faults if one.recovery_s is None]
+        if len(self.faults) < self.faults_wanted:
+            why.append(f"{len(self.faults)} of {self.faults_wanted} faults were done")
+        if self.committed < LEAST_ROWS:
+            why.append(f"{self.committed} rows were committed, wanted {LEAST_ROWS} or more")
+        if not self.found.delivered_twice:
+            why.append("nothing was delivered twice")
+        for one in self.found.agents:
+            if missing := STATUSES - one.statuses.keys():
+                why.append(f"agent {one.rule} stored no alert {', '.join(sorted(missing))}")
+        if any(one.fault == "connector" for one in self.faults) and not self.found.snapshot_rows:
+            why.append("the second snapshot delivered no row")
+        return why
+
+    @property
+    def verdict(self) -> Verdict:
+        """passed, failed (something differs), or invalid (nothing differs, but too little was tried)."""
+        if self.unequal():
+            return "failed"
+        return "invalid" if self.untried() else "passed"
+
+    def row(self) -> str:
+        """One row of the Markdown table."""
+        agents = self.found.agents
+        recoveries = [one.recovery_s for one in self.faults if one.recovery_s is not None]
+        took = f"{statistics.median(recoveries):.1f} / {max(recoveries):.1f}" if recoveries else "-"
+        done = Counter(one.fault for one in self.faults if one.acted)
+        cells = (
+            self.seed,
+            self.committed,
+            self.found.rows.get("rolled_back", 0),
+            f"{self.found.unknown} ({self.found.unknown_committed} committed)",
+            self.found.changes_delivered,
+            self.found.delivered_twice,
+            ", ".join(f"{one.rule} {one.counters.get('duplicate', 0)}" for one in agents),
+            ", ".join(f"{one.rule} {one.alerts}" for one in agents),
+            ", ".join(f"{one.rule} {one.counters.get('alerts_refused', 0)}" for one in agents),
+            self.lost,
+            self.extra,
+            ", ".join(f"{name} {count}" for name, count in sorted(done.items())),
+            took,
+            self.verdict,
+        )
+        return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+    def json(self) -> dict[str, Any]:
+        """Everything, the verdict first."""
+        return {
+            "drill": "torture",
+            "verdict": self.verdict,
+            "unequal": self.unequal(),
+            "untried": self.untried(),
+            "rows_committed": self.committed,
+            "lost": self.lost,
+            "extra": self.extra,
+            "row": self.row(),
+            **msgspec.to_builtins(self),
+            "environment": environment(),
+        }
+
+
+def table(rows: Sequence[str]) -> str:
+    """A Markdown table of such rows."""
+    return "\n".join([f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}", *rows])
+
+
+def write(torture: Torture, folder: Path) -> Path:
+    """`torture.json` in the run's folder."""
+    path = folder / "torture.json"
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(torture.json()), indent=1))
+    return path

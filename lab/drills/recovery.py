@@ -1,0 +1,97 @@
+"""Has the line recovered? When what is committed now reaches the topic within a second, and every agent with it."""
+
+import re
+import time
+
+import httpx
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from lab.drills.line import Line
+from twinpath.detection.envelope import EnvelopeDecoder
+from twinpath.detection.model import Skipped
+from twinpath.errors import DecodeError, ServiceFault
+
+FRESH_S = 1.0
+EVERY_S = 0.2
+CALL_TIMEOUT_S = 2.0
+
+
+class Freshness:
+    """Looks at one line from outside; of one thread. The writers have to go on meanwhile."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._decoder = EnvelopeDecoder(line.settings.envelope())
+        servers = line.settings.kafka_bootstrap_servers
+        self._consumer = Consumer({"bootstrap.servers": servers, "group.id": "twinpath-freshness", "log_level": 0})
+
+    def close(self) -> None:
+        """End the session."""
+        self._consumer.close()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until the line is fresh; ServiceFault says which part is not."""
+        deadline = time.monotonic() + timeout_s
+        while (stale := self.stale()) is not None:
+            if time.monotonic() > deadline:
+                raise ServiceFault(f"the line has not recovered after {timeout_s:.0f} s: {stale}")
+            time.sleep(EVERY_S)
+
+    def stale(self) -> str | None:
+        """What is behind, None when nothing is."""
+        for rule in self._line.rules:
+            behind = self._agent_behind(rule.name)
+            if behind is not None:
+                return f"agent {rule.name}: {behind}"
+        age_s = self.age_s()
+        if age_s is None or age_s > FRESH_S:
+            return f"the newest commit in the topic is {'unknown' if age_s is None else f'{age_s:.1f} s old'}"
+        return None
+
+    def age_s(self) -> float | None:
+        """Seconds since the commit of the newest change in the topic; None when that cannot be seen."""
+        newest = self._newest_commit_s()
+        return None if newest is None else time.time() - newest
+
+    def _agent_behind(self, rule: str) -> str | None:
+        found = figures(self._line, rule)
+        settings = self._line.settings
+        if found is None:
+            return "does not answer"
+        if found["partitions"] != settings.topic_partitions:
+            return f"owns {found['partitions']:.0f} of {settings.topic_partitions} partitions"
+        if found["lag_records"] > settings.rate * FRESH_S:
+            return f"{found['lag_records']:.0f} records behind"
+        silent_s = time.time() - found["last_record_timestamp_seconds"]
+        return f"read nothing for {silent_s:.1f} s" if silent_s > FRESH_S else None
+
+    def _newest_commit_s(self) -> float | None:
+        """Commit time of the newest change in the topic, in seconds since 1970."""
+        settings = self._line.settings
+        try:
+            last = []
+            for number in range(settings.topic_partitions):
+                low, high = self._consumer.get_watermark_offsets(
+                    TopicPartition(settings.topic, number), timeout=CALL_TIMEOUT_S
+                )
+                if high > low:
+                    last.append(TopicPartition(settings.topic, number, high - 1))
+            self._consumer.assign(last)
+            stamps = []
+            for message in self._consumer.consume(len(last), CALL_TIMEOUT_S):
+                decoded = self._decoder.decode(message.key(), message.value()) if message.error() is None else ()
+                if not isinstance(decoded, Skipped):
+                    stamps += [one.committed_us for one in decoded if one.committed_us is not None]
+        except (KafkaException, DecodeError):
+            return None
+        return max(stamps, default=0) / 1_000_000 if stamps else None
+
+
+def figures(line: Line, rule: str) -> dict[str, float] | None:
+    """An agent's own figures by their short names; None when it does not answer or has none yet."""
+    try:
+        text = httpx.get(f"{line.agents.url(rule)}/metrics", timeout=CALL_TIMEOUT_S).text
+    except httpx.HTTPError:
+        return None
+    found = re.findall(r"^twinpath_agent_(\w+)\{rule=\"\w+\"\} (\S+)$", text, re.MULTILINE)
+    return {name: float(value) for name, value in found}

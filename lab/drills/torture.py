@@ -1,0 +1,120 @@
+"""The torture: everything that awkward writers do, under faults at every hop, and still equal to both oracles.
+
+Eight writers with interleaved, rolled-back, held and savepoint transactions, COPY, corrections of recent and of
+long forgotten rows; meanwhile Connect and the agents are killed several times, the broker once, PostgreSQL is
+restarted without warning, and the connector is made anew on the kept topic. Then fence, and equality.
+"""
+
+import shutil
+import threading
+from pathlib import Path
+
+from lab.console import Progress
+from lab.drills.equality import compare_all
+from lab.drills.faults import Faults, Struck
+from lab.drills.line import Line
+from lab.drills.outcome import Torture, write
+from lab.drills.plan import Planned, plan
+from lab.drills.recovery import Freshness
+from lab.drills.writers import Writers
+from lab.measure import fence
+from lab.runs import new_run
+from lab.stack.stack import running_stack
+from twinpath.errors import TwinpathError
+from twinpath.settings import run_settings
+
+RECOVERY_TIMEOUT_S = 120.0
+
+
+class TortureDrill:
+    """One torture of one line."""
+
+    def __init__(self, line: Line, folder: Path, rounds: int) -> None:
+        self._line = line
+        self._folder = folder
+        self._rounds = rounds
+        self._progress = line.stack.progress
+        settings = line.settings
+        dsn = line.stack.credentials.dsn("twinpath_writer", settings.source_database)
+        self._writers = Writers(dsn, folder, settings.seed, settings.rate)
+        self._faults = Faults(line, self._writers)
+        self._struck: list[Struck] = []
+        self._not_recovered: list[TwinpathError] = []
+
+    def run(self) -> Torture:
+        """Load with faults, fence, compare."""
+        settings = self._line.settings
+        start_lsn = fence.current_lsn(self._line.lab())
+        planned = plan(settings.seed, settings.duration, [rule.name for rule in self._line.rules], self._rounds)
+        self._load(planned)
+        ends = self._line.wait_until_judged()
+        with self._progress.step("comparing with both oracles") as step:
+            found = compare_all(
+                self._line, self._folder, start_lsn, ends, self._faults.restarts, self._faults.snapshot_lsns
+            )
+            step.done = "done"
+        return Torture(
+            run_id=settings.run_id,
+            command=f"twinpath drill torture --seed {settings.seed} --duration {settings.duration:g} "
+            f"--rate {settings.rate} --rounds {self._rounds}",
+            seed=settings.seed,
+            duration_s=settings.duration,
+            rate=settings.rate,
+            writers=dict(sorted(self._writers.counts.items())),
+            found=found,
+            faults_wanted=len(planned),
+            faults=self._struck,
+        )
+
+    def _load(self, planned: list[Planned]) -> None:
+        """Write for the whole duration, and longer when faults or their recovery take longer."""
+        watchers: list[threading.Thread] = []
+        self._writers.start()
+        try:
+            for at_s, fault in planned:
+                self._writers.wait_until(at_s)
+                struck = self._faults.strike(fault)
+                self._struck.append(struck)
+                self._progress.say(f"{struck.at_s:.1f} s: {fault.name}: {struck.evidence}")
+                watchers.append(threading.Thread(target=self._watch, args=[struck], name=f"watch {fault.name}"))
+                watchers[-1].start()
+            self._writers.wait_until(self._line.settings.duration)
+        finally:
+            for one in watchers:
+                one.join()
+            self._writers.stop()
+        if self._not_recovered:
+            raise self._not_recovered[0]
+        rows = ", ".join(f"{count} {name}" for name, count in sorted(self._writers.counts.items()))
+        self._progress.say(f"load: {self._writers.seconds():.1f} s: {rows}")
+
+    def _watch(self, struck: Struck) -> None:
+        """Note when the line is fresh again; with other faults in between it may take theirs, too."""
+        freshness = Freshness(self._line)
+        try:
+            freshness.wait(RECOVERY_TIMEOUT_S)
+            struck.recovery_s = round(self._writers.seconds() - struck.at_s, 1)
+            self._progress.say(f"{struck.fault}: the line was fresh again after {struck.recovery_s:.1f} s")
+        except TwinpathError as problem:
+            self._not_recovered.append(problem)
+        finally:
+            freshness.close()
+
+
+def torture(progress: Progress, *, rounds: int = 3, keep: bool = False, **overrides: object) -> Torture:
+    """Run the torture on a line of its own; the result is in the run's folder and is returned."""
+    run_id, folder = new_run()
+    with running_stack(progress, **overrides) as stack:
+        line = Line(stack, run_settings(stack.settings, run_id))
+        try:
+            line.set_up()
+            result = TortureDrill(line, folder, rounds).run()
+            path = write(result, folder)
+        finally:
+            shutil.copytree(stack.home.logs, folder / "logs")
+            if not keep:
+                line.clean_up()
+    for problem in (*result.unequal(), *result.untried()):
+        progress.say(f"{result.verdict}: {problem}")
+    progress.say(f"{result.verdict}: {path}")
+    return result
