@@ -8,6 +8,7 @@ While the alert store does not answer, fetching is paused and polling goes on; n
 """
 
 import argparse
+import gc
 import signal
 import sys
 import time
@@ -43,6 +44,8 @@ from twinpath.rule_versions import RuleVersions, reading_of
 from twinpath.settings import Settings, load_settings
 
 PATH = "agent"
+COLLECTIONS = 10  # of younger objects before a full one: it walks every live user, so it waits for an idle turn
+SWITCH_S = 0.001  # the thread that writes checkpoints hands the interpreter back after this
 
 
 class Agent:
@@ -107,6 +110,8 @@ class Agent:
         if self._handed_over is not None:
             self._take_over(self._handed_over)
         records = [*self._patience.take_backlog(), *self._log.poll(0 if self._checkpoints.capturing else POLL_S)]
+        if not records and gc.get_count()[2] >= COLLECTIONS:
+            gc.collect()
         polled_us = time.time_ns() // 1000
         by_partition: dict[int, list[Record]] = {}
         for record in records:
@@ -264,6 +269,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m streaming.agent", description="Run one agent.")
     parser.add_argument("--rule", required=True, choices=list(RULES), help="the rule that this agent folds")
     given = parser.parse_args(arguments)
+    gc.set_threshold(10_000, 50, 1_000_000)
+    sys.setswitchinterval(SWITCH_S)
     try:
         agent = build(given.rule, load_settings())
         for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -24,7 +24,7 @@ from twinpath.detection.buckets import BucketCodec
 from twinpath.detection.rules import Rule
 from twinpath.errors import AlertStoreUnavailable, OwnershipLost
 
-SLICE_S = 0.002  # of one turn of the loop
+SLICE_S = 0.001  # of one turn of the loop; the last bucket of a slice may take a few times as long
 LONGEST_WAIT_S = 5.0
 FINISH_S = 30.0
 

@@ -32,7 +32,7 @@ DUPLICATE = Outcome("duplicate")
 H = TypeVar("H", bound=History)
 
 
-class UserState(msgspec.Struct, Generic[H], array_like=True):
+class UserState(msgspec.Struct, Generic[H], array_like=True, gc=False):
     """What is kept of one user, for one rule; owned by the fold that steps it.
 
     `mark` is the highest position folded and is never dropped; `seen` holds the (tx_id, op) folded at

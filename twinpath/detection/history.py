@@ -38,7 +38,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     judged_on: Judged | None = None
 
 
-class History(msgspec.Struct, array_like=True):
+class History(msgspec.Struct, array_like=True, gc=False):
     """Entries from the oldest to the newest; `taught` counts the taught ones at the front.
 
     A rule's State sets WIDTH to `width(FEATURES)`; `cells` holds the entries one after the other.
