@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import psycopg2
 import typer
 
+from lab import cli_bench, cli_store
 from lab.console import Progress
 from twinpath.errors import TwinpathError, first_line
 
@@ -133,13 +134,15 @@ def env(
 def alerts(
     follow: Annotated[bool, typer.Option("--follow", help="Go on with new ones until Ctrl-C.")] = False,
     user: Annotated[int | None, typer.Option(help="Only this user_id.")] = None,
+    all_versions: Annotated[bool, typer.Option("--all-versions", help=cli_store.ALL_VERSIONS)] = False,
     json: Json = False,
 ) -> None:
-    """Show the alert log: every alert, newest last."""
+    """Show the alert log: every alert of the active versions, newest last."""
     from lab import watch_alerts
     from lab.stack.stack import standard_stack
 
-    watch_alerts.show(standard_stack(Progress(quiet=True)), follow=follow, user=user, as_json=json)
+    stack = standard_stack(Progress(quiet=True))
+    watch_alerts.show(stack, follow=follow, user=user, all_versions=all_versions, as_json=json)
 
 
 @app.command()
@@ -193,6 +196,13 @@ def demo(
     path, passed = run_demo(Progress(quiet=quiet), kills=kills, keep=keep, **options)
     sys.stdout.write(f"{path}\n")
     raise typer.Exit(0 if passed else 1)
+
+
+rules = app.command()(reader_may_leave(cli_store.rules))
+rebuild = app.command()(reader_may_leave(cli_store.rebuild))
+dead_letters = app.command("dead-letters")(reader_may_leave(cli_store.dead_letters))
+prune = app.command()(reader_may_leave(cli_store.prune))
+bench = cli_bench.group(app, reader_may_leave)
 
 
 def run() -> int:

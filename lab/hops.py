@@ -15,7 +15,7 @@ from psycopg2.extensions import cursor as Cursor
 from lab.measure.fence import end_offsets
 from lab.stack import connect, kafka, process
 from lab.stack.stack import Stack
-from twinpath.detection.rules import RULES, configured
+from twinpath.detection.rules import RULES
 from twinpath.errors import TwinpathError, first_line
 
 
@@ -193,7 +193,8 @@ def _agent(rule: str, stack: Stack) -> Hop:
     if not agents.healthy(rule):
         log = process.log_of(stack.home, agents.name(rule))
         return Hop(name, False, f"runs, but {agents.url(rule)}/healthz is not ok", f"read {log}")
-    version = configured(rule, stack.settings.rule_parameters).version
+    standing = stack.rebuilder().standing(rule)
+    version = standing.active.rule_version if standing.active else standing.wanted.version
     dsn = stack.credentials.alerts_dsn(stack.settings, "twinpath_lab")
     with closing(psycopg2.connect(dsn)) as session, session.cursor() as cursor:
         cursor.execute(
@@ -204,7 +205,8 @@ def _agent(rule: str, stack: Stack) -> Hop:
         (judged,) = cursor.fetchone() or (0,)
     lag = sum(end_offsets(stack.settings).values()) - judged
     group = stack.settings.group(rule)
-    return Hop(name, True, f"group {group}, version {version}, {max(0, lag)} records past its checkpoint")
+    due = f"; {standing.changed}: twinpath up begins the other version" if standing.changed else ""
+    return Hop(name, True, f"group {group}, version {version}, {max(0, lag)} records past its checkpoint{due}")
 
 
 def show(found: list[Hop], *, as_json: bool) -> None:

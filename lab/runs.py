@@ -1,5 +1,7 @@
-"""Run folders: `runs/<utc>-<id>/`, one for each measured run; older ones stay."""
+"""Run folders: `runs/<utc>-<id>/`, one for each measured run; older ones stay until `twinpath prune --runs`."""
 
+import json
+import os
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 from twinpath.settings import ROOT
 
 RUNS = ROOT / "runs"
+OWNER = "owner"  # names the process that fills the folder, so that nobody removes it meanwhile
 
 
 def new_run() -> tuple[str, Path]:
@@ -15,4 +18,5 @@ def new_run() -> tuple[str, Path]:
     stamp = datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%SZ")
     folder = RUNS / f"{stamp}-{run_id}"
     folder.mkdir(parents=True)
+    (folder / OWNER).write_text(json.dumps({"pid": os.getpid()}))
     return run_id, folder
