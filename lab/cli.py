@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import psycopg2
 import typer
 
-from lab import cli_bench, cli_store
+from lab import cli_bench, cli_drill, cli_store
 from lab.console import Progress
 from twinpath.errors import TwinpathError, first_line
 
@@ -203,6 +203,7 @@ rebuild = app.command()(reader_may_leave(cli_store.rebuild))
 dead_letters = app.command("dead-letters")(reader_may_leave(cli_store.dead_letters))
 prune = app.command()(reader_may_leave(cli_store.prune))
 bench = cli_bench.group(app, reader_may_leave)
+drill = app.command()(reader_may_leave(cli_drill.drill))
 
 
 def run() -> int:

@@ -22,13 +22,15 @@ class Fault(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """A fault, and when it is due in seconds after the load's start."""
+    """A fault, and when it is due in seconds after the load's start; PostgreSQL stays down `down_s` seconds."""
 
     at_s: float
     fault: Fault
+    down_s: float = 0.0
 
 
 ONCE = (Fault("broker"), Fault("postgres"), Fault("connector"))
+LONGEST_DOWN_S = 3.0
 
 
 def plan(seed: int, duration_s: float, rules: Sequence[str], rounds: int) -> list[Planned]:
@@ -44,5 +46,6 @@ def plan(seed: int, duration_s: float, rules: Sequence[str], rounds: int) -> lis
         others = [one for one in left if not planned or one != planned[-1].fault]
         fault = rng.choice(others or left)
         left.remove(fault)
-        planned.append(Planned(round(step_s * (len(planned) + 1), 3), fault))
+        down_s = round(rng.uniform(0, LONGEST_DOWN_S), 1) if fault.kind == "postgres" else 0.0
+        planned.append(Planned(round(step_s * (len(planned) + 1), 3), fault, down_s))
     return planned

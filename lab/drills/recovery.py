@@ -29,29 +29,25 @@ class Freshness:
         """End the session."""
         self._consumer.close()
 
-    def wait(self, timeout_s: float) -> None:
-        """Wait until the line is fresh; ServiceFault says which part is not."""
+    def wait(self, since_s: float, timeout_s: float) -> None:
+        """Wait until the line is fresh, with something in it that was committed after `since_s` (1970 = 0)."""
         deadline = time.monotonic() + timeout_s
-        while (stale := self.stale()) is not None:
+        while (stale := self.stale(since_s)) is not None:
             if time.monotonic() > deadline:
                 raise ServiceFault(f"the line has not recovered after {timeout_s:.0f} s: {stale}")
             time.sleep(EVERY_S)
 
-    def stale(self) -> str | None:
+    def stale(self, since_s: float) -> str | None:
         """What is behind, None when nothing is."""
         for rule in self._line.rules:
             behind = self._agent_behind(rule.name)
             if behind is not None:
                 return f"agent {rule.name}: {behind}"
-        age_s = self.age_s()
-        if age_s is None or age_s > FRESH_S:
-            return f"the newest commit in the topic is {'unknown' if age_s is None else f'{age_s:.1f} s old'}"
+        newest_s = self.newest_commit_s()
+        if newest_s is None or newest_s < max(since_s, time.time() - FRESH_S):
+            age = "unknown" if newest_s is None else f"{time.time() - newest_s:.1f} s old"
+            return f"the newest commit in the topic is {age}"
         return None
-
-    def age_s(self) -> float | None:
-        """Seconds since the commit of the newest change in the topic; None when that cannot be seen."""
-        newest = self._newest_commit_s()
-        return None if newest is None else time.time() - newest
 
     def _agent_behind(self, rule: str) -> str | None:
         found = figures(self._line, rule)
@@ -65,8 +61,8 @@ class Freshness:
         silent_s = time.time() - found["last_record_timestamp_seconds"]
         return f"read nothing for {silent_s:.1f} s" if silent_s > FRESH_S else None
 
-    def _newest_commit_s(self) -> float | None:
-        """Commit time of the newest change in the topic, in seconds since 1970."""
+    def newest_commit_s(self) -> float | None:
+        """Commit time of the newest change in the topic, in seconds since 1970; None when that cannot be seen."""
         settings = self._line.settings
         try:
             last = []

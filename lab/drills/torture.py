@@ -7,6 +7,7 @@ restarted without warning, and the connector is made anew on the kept topic. The
 
 import shutil
 import threading
+import time
 from pathlib import Path
 
 from lab.console import Progress
@@ -71,17 +72,17 @@ class TortureDrill:
         watchers: list[threading.Thread] = []
         self._writers.start()
         try:
-            for at_s, fault in planned:
-                self._writers.wait_until(at_s)
-                struck = self._faults.strike(fault)
+            for one in planned:
+                self._writers.wait_until(one.at_s)
+                struck = self._faults.strike(one)
                 self._struck.append(struck)
-                self._progress.say(f"{struck.at_s:.1f} s: {fault.name}: {struck.evidence}")
-                watchers.append(threading.Thread(target=self._watch, args=[struck], name=f"watch {fault.name}"))
+                self._progress.say(f"{struck.at_s:.1f} s: {struck.fault}: {struck.evidence}")
+                watchers.append(threading.Thread(target=self._watch, args=[struck], name=f"watch {struck.fault}"))
                 watchers[-1].start()
             self._writers.wait_until(self._line.settings.duration)
         finally:
-            for one in watchers:
-                one.join()
+            for watcher in watchers:
+                watcher.join()
             self._writers.stop()
         if self._not_recovered:
             raise self._not_recovered[0]
@@ -92,8 +93,8 @@ class TortureDrill:
         """Note when the line is fresh again; with other faults in between it may take theirs, too."""
         freshness = Freshness(self._line)
         try:
-            freshness.wait(RECOVERY_TIMEOUT_S)
-            struck.recovery_s = round(self._writers.seconds() - struck.at_s, 1)
+            freshness.wait(struck.back_s, RECOVERY_TIMEOUT_S)
+            struck.recovery_s = round(time.time() - struck.struck_s, 1)
             self._progress.say(f"{struck.fault}: the line was fresh again after {struck.recovery_s:.1f} s")
         except TwinpathError as problem:
             self._not_recovered.append(problem)
@@ -101,8 +102,8 @@ class TortureDrill:
             freshness.close()
 
 
-def torture(progress: Progress, *, rounds: int = 3, keep: bool = False, **overrides: object) -> Torture:
-    """Run the torture on a line of its own; the result is in the run's folder and is returned."""
+def torture(progress: Progress, *, rounds: int = 3, keep: bool = False, **overrides: object) -> tuple[Torture, Path]:
+    """Run the torture on a line of its own; returns what came of it, and the path of its JSON."""
     run_id, folder = new_run()
     with running_stack(progress, **overrides) as stack:
         line = Line(stack, run_settings(stack.settings, run_id))
@@ -116,5 +117,4 @@ def torture(progress: Progress, *, rounds: int = 3, keep: bool = False, **overri
                 line.clean_up()
     for problem in (*result.unequal(), *result.untried()):
         progress.say(f"{result.verdict}: {problem}")
-    progress.say(f"{result.verdict}: {path}")
-    return result
+    return result, path

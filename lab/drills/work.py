@@ -22,6 +22,7 @@ BUSY_SHARE, SOME_SHARE = 0.85, 0.10  # of rows; the others are of users with the
 STRANGE_USERS = (-(2**31), 2**31 - 1, -1_000_003, 2_000_000_011)
 USUAL_CENTS, SPIKE_CENTS, HIGH_CENTS = (5_00, 200_00), (600_00, 3_000_00), (4_000_01, 9_000_00)
 SPIKE_SHARE, HIGH_SHARE, ODD_SHARE = 0.06, 0.05, 0.01
+STAYS_HIGH_SHARE = 0.4  # of corrected amounts of loud rows
 LOUD_CENTS = 500_00  # rows above it may have an alert: corrections look for them
 ROLLBACK_SHARE, HOLD_SHARE, PAUSE_SHARE = 0.08, 0.04, 0.10
 HOLD_US, PAUSE_US = (200_000, 4_000_000), (1_000, 30_000)
@@ -130,10 +131,12 @@ class Work:
         return [self._insert(1), Action("savepoint"), *undone, back, self._insert(1), Action("savepoint"), *kept]
 
     def _correct(self, *, waits: bool = False) -> Action:
-        among: Literal["recent", "old", "loud"] = self._rng.choices(("recent", "loud", "old"), (50, 30, 20))[0]
+        among: Literal["recent", "old", "loud"] = self._rng.choices(("recent", "loud", "old"), (40, 40, 20))[0]
         target = Target(among, self._rng.random(), waits)
         kind: ActionKind = self._rng.choices(("amount", "time", "user", "delete"), (45, 20, 20, 15))[0]
         value = {"amount": self._cents, "time": self._shift_us, "user": self._user}.get(kind, int)()
+        if kind == "amount" and among == "loud" and self._chance(STAYS_HIGH_SHARE):
+            value = self._rng.randint(*HIGH_CENTS)  # the alert stands, with another reason
         return Action(kind, (), target, value)
 
     def _insert(self, count: int) -> Action:

@@ -127,6 +127,11 @@ class Writers:
         """Since they began."""
         return time.monotonic() - self._started
 
+    def committed_rows(self) -> int:
+        """Row-level writes that were committed so far."""
+        with self._lock:
+            return sum(self.counts[op] for op in ("insert", "update", "delete"))
+
     def wait_until(self, at_s: float) -> None:
         """Wait until so many seconds after the start; ServiceFault as soon as a transaction failed."""
         while (left_s := at_s - self.seconds()) > 0 and not self._failures:

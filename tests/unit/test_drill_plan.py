@@ -32,6 +32,8 @@ def test_the_whole_plan_strikes_each_thing_as_often_as_promised_and_evenly_sprea
     planned = plan(seed, 130.0, RULES, 3)
     assert Counter(one.fault for one in planned) == EVERYTHING
     assert [one.at_s for one in planned] == [10.0 * number for number in range(1, 13)]
+    assert {one.fault.kind for one in planned if one.down_s} <= {"postgres"}
+    assert all(0 <= one.down_s <= 3.0 for one in planned)
 
 
 def test_one_round_strikes_each_thing_once() -> None:

@@ -84,6 +84,10 @@ def test_a_number_that_a_lost_server_gave_out_again_does_not_count_as_committed(
     assert committed_in_time(begun, commits, [restart, Restart(2_000, 650)]) == {11, 14}
 
 
+def struck(fault: str, recovery_s: float | None, *, acted: bool = True) -> Struck:
+    return Struck(fault, at_s=5.0, acted=acted, evidence="pid 1", recovery_s=recovery_s)
+
+
 def agent(rule: str = "spending", **changed: Any) -> AgentFound:
     good = AgentFound(
         rule=rule,
@@ -119,7 +123,7 @@ def torture(agents: list[AgentFound] | None = None, faults: list[Struck] | None 
         agents=agents or [agent(), agent("velocity")],
     )
     if faults is None:
-        faults = [Struck("connect", 5.0, True, "pid 1", 4.0), Struck("connector", 9.0, True, "anew", 2.0)]
+        faults = [struck("connect", 4.0), struck("connector", 2.0)]
     found = msgspec.structs.replace(found, **changed)
     return Torture("ab", "twinpath drill torture", 1, 10.0, 100, {}, found, 2, faults)
 
@@ -181,9 +185,9 @@ def test_any_difference_of_the_topic_fails_the_run(difference: StreamDifference)
         ({"delivered_twice": 0}, "nothing was delivered twice"),
         ({"snapshot_rows": 0}, "second snapshot"),
         ({"agents": [agent(statuses={"RAISED": 3, "REVISED": 1})]}, "spending stored no alert RETRACTED"),
-        ({"faults": [Struck("connect", 5.0, True, "pid 1", 4.0)]}, "1 of 2 faults"),
-        ({"faults": [Struck("broker", 5.0, False, "pid 1", 4.0)] * 2}, "broker did not act"),
-        ({"faults": [Struck("broker", 5.0, True, "pid 1")] * 2}, "broker was not recovered from"),
+        ({"faults": [struck("connect", 4.0)]}, "1 of 2 faults"),
+        ({"faults": [struck("broker", 4.0, acted=False)] * 2}, "broker did not act"),
+        ({"faults": [struck("broker", None)] * 2}, "broker was not recovered from"),
     ],
 )
 def test_a_run_that_tried_too_little_is_invalid_not_passed(changed: dict[str, Any], words: str) -> None:
