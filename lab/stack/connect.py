@@ -105,14 +105,24 @@ def delete_connector(settings: Settings) -> None:
     url = f"{settings.connect_url}/connectors/{settings.connector}"
     if connector_state(settings)[0] == "ABSENT":
         return
-    _call("PUT", f"{url}/stop")
+    stop_connector(settings)
+    _call("DELETE", f"{url}/offsets")
+    _call("DELETE", url)
+
+
+def stop_connector(settings: Settings) -> None:
+    """End our connector's task; its configuration, offsets and slot stay."""
+    _call("PUT", f"{settings.connect_url}/connectors/{settings.connector}/stop")
     deadline = time.monotonic() + CALL_TIMEOUT_S
     while connector_state(settings)[0] != "STOPPED":
         if time.monotonic() > deadline:
             raise ServiceFault(f"connector {settings.connector} did not stop within {CALL_TIMEOUT_S:.0f} s")
         time.sleep(0.1)
-    _call("DELETE", f"{url}/offsets")
-    _call("DELETE", url)
+
+
+def resume_connector(settings: Settings) -> None:
+    """Let a stopped connector go on where it stood; returns before its task runs."""
+    _call("PUT", f"{settings.connect_url}/connectors/{settings.connector}/resume")
 
 
 def connector_state(settings: Settings) -> tuple[str, list[tuple[str, str]]]:
