@@ -36,7 +36,61 @@ def latency(
         rounds=rounds,
         pace=Pace(rate, seconds, settle, seed),
         warm_up_s=warm_up,
-        parts=_parts(only, module.PARTS),
+        parts=_chosen("--only", only, module.PARTS),
+        command=command_line(),
+    )
+    _show(page, path)
+
+
+def agent(
+    rounds: Rounds = 5,
+    events: Annotated[int, typer.Option(min=1000, help="Change records in the topic that is drained.")] = 1_200_000,
+    users: Annotated[int, typer.Option(min=1, help="Users, of whom histories become full.")] = 9_000,
+    many: Annotated[int, typer.Option(min=1, help="Users with five payments each, for the memory part.")] = 1_000_000,
+    client: Annotated[list[str] | None, typer.Option(help="confluent or kafka-python; both by default.")] = None,
+    seed: Seed = 7,
+    only: Parts = None,
+    quiet: Quiet = False,
+) -> None:
+    """Drain a full topic by agents and by bare loops, one client and the other; memory (speed, memory)."""
+    from lab.bench import agent as module
+    from lab.bench.result import command_line
+
+    _, page, path = module.bench(
+        Progress(quiet=quiet),
+        rounds=rounds,
+        events=events,
+        users=users,
+        many=many,
+        clients=_chosen("--client", client, module.CLIENTS),
+        parts=_chosen("--only", only, module.PARTS),
+        seed=seed,
+        command=command_line(),
+    )
+    _show(page, path)
+
+
+def capture(
+    rounds: Rounds = 5,
+    rows: Annotated[int, typer.Option(min=100, help="Rows of the backlog that a drain reads.")] = 300_000,
+    seconds: Annotated[int, typer.Option(min=1, help="Length of each idle and each writing phase.")] = 15,
+    warm: Annotated[int, typer.Option(min=0, help="Events through the connector before the warm drains.")] = 1_000_000,
+    seed: Seed = 7,
+    only: Parts = None,
+    quiet: Quiet = False,
+) -> None:
+    """A connector's drain against stock and the log itself, its idle CPU, the writers (drain, idle, writers)."""
+    from lab.bench import capture as module
+    from lab.bench.result import command_line
+
+    _, page, path = module.bench(
+        Progress(quiet=quiet),
+        rounds=rounds,
+        rows=rows,
+        seconds=seconds,
+        warm_events=warm,
+        parts=_chosen("--only", only, module.PARTS),
+        seed=seed,
         command=command_line(),
     )
     _show(page, path)
@@ -46,18 +100,18 @@ def group(parent: typer.Typer, wrapped: Callable[[Callable[..., None]], Callable
     """Add `bench` with its sub-commands to `parent`; each command is wrapped as the others are."""
     help_ = "Measure: each figure in paired rounds, beside its limit, with the goals it meets or misses."
     bench = typer.Typer(name="bench", help=help_, no_args_is_help=True, rich_markup_mode=None)
-    for command in (latency,):
+    for command in (latency, agent, capture):
         bench.command()(wrapped(command))
     parent.add_typer(bench)
     return bench
 
 
-def _parts(given: list[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
-    """The parts that were asked for, all by default; ConfigurationError for an unknown one."""
-    unknown = set(given or ()) - set(known)
+def _chosen(option: str, given: list[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    """What was asked for, all by default; ConfigurationError for what is unknown."""
+    unknown = sorted(set(given or ()) - set(known))
     if unknown:
-        raise ConfigurationError(f"--only {sorted(unknown)[0]}: wanted one of {', '.join(known)}")
-    return tuple(part for part in known if not given or part in given)
+        raise ConfigurationError(f"{option}: found {unknown[0]}, wanted one of {', '.join(known)}")
+    return tuple(one for one in known if not given or one in given)
 
 
 def _show(page: str, path: Path) -> None:

@@ -90,9 +90,13 @@ class Segment:
 
     def start(self, name: str, module: str, arguments: Sequence[str], env: Mapping[str, str] | None = None) -> str:
         """Start one of our programs beside us; returns the name that it runs under."""
-        name = f"bench-{name}{self.settings.suffix}"
         environment = {**self.settings.environment(), "PYTHONPATH": str(ROOT), **(env or {})}
-        process.start(self.stack.home, name, [sys.executable, "-m", module, *arguments], environment)
+        return self.run(name, [sys.executable, "-m", module, *arguments], environment)
+
+    def run(self, name: str, command: list[str], env: Mapping[str, str]) -> str:
+        """Start any program beside us; returns the name that it runs under."""
+        name = f"bench-{name}{self.settings.suffix}"
+        process.start(self.stack.home, name, command, env)
         self._programs.append(name)
         return name
 

@@ -71,8 +71,7 @@ def parts(homes: Iterable[Home]) -> dict[str, Read]:
             running = process.running(home, name)
             if running is not None:
                 label = name.partition("_")[0]  # without the run's id
-                label = label if label not in found else name
-                found[label] = lambda running=running: tree(running)  # type: ignore[misc]
+                found[f"{label}-2" if label in found else label] = lambda running=running: tree(running)  # type: ignore[misc]
     return found
 
 

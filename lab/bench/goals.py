@@ -23,8 +23,8 @@ class Goal(msgspec.Struct, frozen=True):
 
     @property
     def short_by(self) -> float:
-        """How far the worse end is from the target, as a share of it; 0 when the goal is met."""
-        return 0.0 if self.ok else abs(self.worse_end - self.target) / self.target
+        """How far the worse end is from the target, as a share of it (of 1, for a target of 0); 0 when it is met."""
+        return 0.0 if self.ok else abs(self.worse_end - self.target) / (self.target or 1.0)
 
 
 def judged(goal_id: str, text: str, direction: Direction, target: float, unit: str, measured: Estimate) -> Goal:

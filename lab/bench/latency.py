@@ -9,7 +9,7 @@ from lab.bench import alerts, connectors, topic
 from lab.bench.bed import Bed
 from lab.bench.goals import judged
 from lab.bench.pace import CLIENTS, Pace
-from lab.bench.result import Result
+from lab.bench.result import WARM_S, Result
 from lab.console import Progress
 from lab.runs import new_run
 from lab.stack.stack import running_stack
@@ -45,7 +45,7 @@ def bench(
         if "ablation" in parts:
             topic.turn_knobs(bed, result, pace, max(1, rounds // 2))
         judge(result, pace.rate)
-        path = result.finish(folder, private=bed.private, warm_up_s=warm_up_s)
+        path = result.finish(folder, private=bed.private, warm=warm_up_s >= WARM_S)
     return result, result.markdown(tables(result)), path
 
 

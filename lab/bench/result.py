@@ -18,7 +18,8 @@ from lab.bench.statistics import Estimate, estimate, ratios
 
 SCHEMA_VERSION = 1
 LEAST_ROUNDS = 5
-LEAST_WARM_UP_S = 60.0
+WARM_S = 60.0
+WARM_EVENTS = 1_000_000
 Figure = float | int | None
 
 
@@ -88,7 +89,7 @@ class Result(msgspec.Struct):
         self.estimates[name] = estimate(values, self.seed)
         return self.estimates[name]
 
-    def finish(self, folder: Path, *, private: bool, warm_up_s: float) -> Path:
+    def finish(self, folder: Path, *, private: bool, warm: bool) -> Path:
         """Say what keeps the figures from being published, and write the JSON."""
         self.ended = conditions()
         counts = {(one.part, one.variant): 0 for one in self.rounds}
@@ -100,8 +101,8 @@ class Result(msgspec.Struct):
             self.not_publishable.append(f"fewer than {LEAST_ROUNDS} rounds: {', '.join(few)}")
         if disturbed:
             self.not_publishable.append(f"{disturbed} of {len(self.rounds)} rounds disturbed by foreign processes")
-        if warm_up_s < LEAST_WARM_UP_S:
-            self.not_publishable.append(f"warmed up for {warm_up_s:.0f} s, wanted {LEAST_WARM_UP_S:.0f}")
+        if not warm:
+            self.not_publishable.append(f"warmed up for less than {WARM_S:.0f} s or {WARM_EVENTS:,} events")
         if not private:
             self.not_publishable.append("measured on a stack that serves others too")
         path = folder / f"bench-{self.bench}.json"
