@@ -161,6 +161,56 @@ def test_a_reader_that_goes_away_is_no_error_and_stops_no_clean_up(shell: Shell)
     session.close()
 
 
+def test_changed_parameters_begin_a_version_beside_the_old_one_which_prune_removes(shell: Shell) -> None:
+    def alerts(*options: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in shell.ok("alerts", "--json", *options).splitlines()]
+
+    def spending() -> list[dict[str, Any]]:
+        found = [json.loads(line) for line in shell.ok("rules", "--json").splitlines()]
+        return [one for one in found if one["rule"] == "spending"]
+
+    before = alerts()
+    old = spending()[0]["version"]
+    done = shell.run("up", RULE_PARAMETERS='{"spending": {"ratio": 50}}')
+    assert done.returncode == 0, done.stderr
+    assert f"agent-spending: parameters changed, version {old} -> " in done.stderr
+    assert "agent-velocity: already running" in done.stderr
+    deadline = time.monotonic() + 60
+    while (active := spending()[0])["behind"]:
+        assert time.monotonic() < deadline, active
+    assert (active["active"], active["running"], active["parameters"]["ratio"]) == (True, True, 50)
+    anew = [one for one in alerts() if one["rule"] == "spending"]
+    assert {one["rule_version"] for one in anew} == {active["version"]}
+    assert 0 < len(anew) < len([one for one in before if one["rule"] == "spending"])
+    assert len(alerts("--all-versions")) == len(before) + len(anew)
+
+    assert "going on where that version stood" in shell.run("up").stderr
+    assert alerts() == before
+    dry = shell.run("prune", "--superseded")
+    assert f"would remove superseded version agent spending {active['version']}: {len(anew)} of alert_log" in dry.stdout
+    assert "nothing was removed" in dry.stderr
+    assert len(alerts("--all-versions")) == len(before) + len(anew)
+    assert dry.stdout.replace("would remove", "removed") == shell.ok("prune", "--superseded", "--yes")
+    assert alerts("--all-versions") == before
+    assert shell.ok("prune", "--older-than", "30d", "--alerts", "--dead-letters").startswith("would remove 0 rows")
+    assert alerts() == before
+
+
+def test_dead_letters_of_rows_that_cannot_be_judged_are_listed(shell: Shell) -> None:
+    session = psycopg2.connect(shell.exported()["WRITER_DSN"])
+    with session, session.cursor() as cursor:
+        cursor.execute("INSERT INTO transactions (user_id, amount) VALUES (999003, 'NaN')")
+    session.close()
+    deadline = time.monotonic() + 60
+    while len(found := shell.ok("dead-letters").splitlines()) < 2:
+        assert time.monotonic() < deadline, found
+    assert [line.split()[1] for line in found] == ["spending", "velocity"]
+    said = shell.ok("dead-letters", "--redrive").splitlines()
+    assert [line for line in said if line[0] != " "] == [
+        f"{rule}: 1 dead letters, 0 can be read now, 1 cannot: nothing to do" for rule in ("spending", "velocity")
+    ]
+
+
 def test_status_names_a_dead_broker_and_up_mends_it(shell: Shell) -> None:
     saved = Path(shell.environment["TWINPATH_HOME"]) / "processes" / "kafka.json"
     os.kill(json.loads(saved.read_text())["pid"], signal.SIGKILL)
@@ -209,6 +259,11 @@ def test_env_shows_addresses_and_no_password(shell: Shell) -> None:
         (("status",), {"RATE": "abc"}, 2, "RATE"),
         (("status",), {"PGPORT": "-1"}, 2, "PGPORT"),
         (("load",), {"RULE_PARAMETERS": "{"}, 2, "rule_parameters"),
+        (("prune", "--alerts"), {}, 2, "wanted an age such as 30d"),
+        (("prune", "--older-than", "30d"), {}, 2, "name what to prune"),
+        (("prune", "--older-than", "a month", "--runs"), {}, 2, "found 'a month'"),
+        (("rebuild", "speeding"), {}, 2, "'speeding', wanted one of: spending, velocity"),
+        (("dead-letters", "--rule", "speeding"), {}, 2, "'speeding'"),
     ],
 )
 def test_usage_errors_say_what_is_wrong(

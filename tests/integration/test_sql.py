@@ -35,6 +35,10 @@ DENIED = [
     ("twinpath_alerts", "alerts", "TRUNCATE alert_log"),
     ("twinpath_alerts", "alerts", "DELETE FROM dead_letters"),
     ("twinpath_alerts", "alerts", "UPDATE sources SET topic_id = 'x'"),
+    ("twinpath_alerts", "alerts", "DELETE FROM rule_activations"),
+    ("twinpath_alerts", "alerts", "UPDATE rule_generations SET generation = 9"),
+    ("twinpath_reader", "alerts", "INSERT INTO rule_generations VALUES ('agent', 'r', 2, '')"),
+    ("twinpath_writer", "alerts", "SELECT * FROM rule_activations"),
     ("twinpath_alerts", "alerts", "DROP TABLE alert_log"),
     ("twinpath_lab", "source", "ALTER ROLE postgres PASSWORD 'mine'"),
     ("twinpath_lab", "source", "COPY transactions TO PROGRAM 'cat'"),
@@ -47,6 +51,11 @@ ALLOWED = [
     ("twinpath_reader", "source", "SELECT * FROM transactions"),
     ("twinpath_reader", "alerts", "SELECT * FROM alerts_current"),
     ("twinpath_reader", "alerts", "SELECT * FROM alert_latency"),
+    ("twinpath_reader", "alerts", "SELECT * FROM active_rules, rule_generations, rule_activations"),
+    ("twinpath_alerts", "alerts", "SELECT * FROM active_rules"),
+    ("twinpath_alerts", "alerts", "INSERT INTO rule_generations VALUES ('agent', 'r', 2, '')"),
+    ("twinpath_lab", "alerts", "DELETE FROM alert_log"),
+    ("twinpath_lab", "alerts", "DELETE FROM rule_activations"),
     ("twinpath_alerts", "alerts", ALERT),
 ]
 
@@ -90,6 +99,23 @@ def test_every_file_can_be_run_again(store_line: Line) -> None:
     store_line.stack.postgres.set_up_roles()
     source = store_line.settings.source_database
     assert store_line.rows("SELECT count(*) FROM transactions", database=source) == [(1,)]
+
+
+def test_a_store_of_before_dead_letters_had_a_version_is_brought_up_to_date(store_line: Line) -> None:
+    for statement in (
+        "ALTER TABLE dead_letters DROP COLUMN rule_version",
+        "ALTER TABLE dead_letters ADD PRIMARY KEY (path, rule, topic_id, partition, kafka_offset)",
+        "INSERT INTO dead_letters VALUES ('agent', 'spending', 't', 0, 5, ''), ('agent', 'velocity', 't', 0, 5, '')",
+        "INSERT INTO checkpoints VALUES ('agent', 'spending', '1-old', 't', 0, 1, 9, 4, 64, now() - interval '1 day'), "
+        "('agent', 'spending', '1-last', 't', 0, 1, 9, 4, 64, now())",
+    ):
+        execute(store_line, "twinpath_lab", "alerts", statement)
+    for _ in range(2):
+        store_line.scope.create_databases(store_line.scope.open_as_lab)
+    found = store_line.rows("SELECT rule, rule_version FROM dead_letters ORDER BY rule")
+    assert found == [("spending", "1-last"), ("velocity", "")]
+    again = "INSERT INTO dead_letters VALUES ('agent', 'spending', 't', 0, 5, '', NULL, NULL, NULL, now(), '1-next')"
+    execute(store_line, "twinpath_alerts", "alerts", again)
 
 
 def test_no_password_stands_in_the_servers_statistics_or_log(store_line: Line) -> None:
