@@ -47,6 +47,7 @@ class ConfluentChangeLog:
             "partition.assignment.strategy": "range",
             "queued.max.messages.kbytes": 32_768,
             "fetch.message.max.bytes": 8_388_608,
+            "fetch.queue.backoff.ms": 10,  # the default, 1 s, holds a reader to two full queues a second
         }
         self._consumer = Consumer(config, logger=LIBRDKAFKA)
         self._subscribe: Callable[[], None] = lambda: None
