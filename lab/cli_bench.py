@@ -26,7 +26,7 @@ def latency(
     only: Parts = None,
     quiet: Quiet = False,
 ) -> None:
-    """Commit to topic against stock Debezium, commit to alert, one setting at a time (topic, alerts, ablation)."""
+    """Commit to topic against stock, commit to alert, one setting at a time (topic, alerts, ablation, heap)."""
     from lab.bench import latency as module
     from lab.bench.pace import Pace
     from lab.bench.result import command_line
@@ -79,7 +79,7 @@ def capture(
     only: Parts = None,
     quiet: Quiet = False,
 ) -> None:
-    """A connector's drain against stock and the log itself, its idle CPU, the writers (drain, idle, writers)."""
+    """A connector's drain against stock and the log itself, idle CPU, writers (drain, knobs, cold, idle, writers)."""
     from lab.bench import capture as module
     from lab.bench.result import command_line
 

@@ -4,6 +4,7 @@ Goals P5 and P12.
 """
 
 from pathlib import Path
+from typing import Any
 
 from lab.bench import memory, throughput
 from lab.bench.bed import Bed
@@ -11,16 +12,21 @@ from lab.bench.envelopes import Stream
 from lab.bench.goals import judged
 from lab.bench.result import WARM_EVENTS, Result
 from lab.console import Progress
-from lab.runs import new_run
-from lab.stack.stack import running_stack
+from lab.stack.stack import Stack, running_stack
 
 PARTS = ("speed", "memory")
 CLIENTS = ("confluent", "kafka-python")
 ALERT_SHARE = 0.002
 
 
-def bench(
-    progress: Progress,
+def bench(progress: Progress, **options: Any) -> tuple[Result, str, Path]:
+    """`measure` on the checkout's running stack, or on a private one."""
+    with running_stack(progress) as stack:
+        return measure(stack, **options)
+
+
+def measure(
+    stack: Stack,
     *,
     rounds: int,
     events: int,
@@ -32,18 +38,16 @@ def bench(
     command: str,
 ) -> tuple[Result, str, Path]:
     """Run the bench; returns the result, its Markdown and the path of its JSON."""
-    run_id, folder = new_run()
+    bed = Bed(stack)
     options = {"rounds": rounds, "events": events, "users": users, "many": many, "clients": clients, "parts": parts}
-    result = Result("agent", run_id, command, seed, {**options, "alert_share": ALERT_SHARE})
+    result = Result("agent", bed.run_id, command, seed, {**options, "alert_share": ALERT_SHARE})
     stream = Stream(events, users, in_turn=False, alert_share=ALERT_SHARE, seed=seed)
-    with running_stack(progress) as stack:
-        bed = Bed(stack, run_id, folder)
-        if "speed" in parts:
-            throughput.compare(bed, result, stream, clients, rounds)
-        if "memory" in parts:
-            memory.measure(bed, result, users, many, seed, ALERT_SHARE)
-        judge(result, clients)
-        path = result.finish(folder, private=bed.private, warm=events >= WARM_EVENTS)
+    if "speed" in parts:
+        throughput.compare(bed, result, stream, clients, rounds)
+    if "memory" in parts:
+        memory.measure(bed, result, users, many, seed, ALERT_SHARE)
+    judge(result, clients)
+    path = result.finish(bed.folder, private=bed.private, warm=events >= WARM_EVENTS)
     return result, result.markdown(tables(result)), path
 
 

@@ -6,7 +6,7 @@ and ours with one setting turned back. Rows come in commits of 1,000 rows, and f
 
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from lab.bench import connectors, cpu
@@ -46,48 +46,53 @@ KNOBS = {
 COLD = {"ours": Variant(connectors.ours), "stock": Variant(connectors.stock)}
 
 
-def compare(bed: Bed, result: Result, rows: int, warm_events: int, rounds: int, seed: int) -> None:
-    """P4's rounds: warm, then knobs, then cold."""
-    knobs = {name: Variant(connectors.turned(knob)) for name, knob in KNOBS.items()}
-    for _ in range(0, warm_events, rows):
-        _measure(bed, WARM["ours"], rows, seed)
-    result.warm_up["drains"] = f"{warm_events:,} events through our connector before the first warm round"
-    _rounds(bed, result, "drain, warm", WARM, rows, rounds, seed)
-    _rounds(bed, result, "drain, one setting turned", {"ours": WARM["ours"], **knobs}, rows, max(1, rounds // 2), seed)
-    if not bed.private:
+PARTS = ("drain", "knobs", "cold")
+
+
+class Sizes(NamedTuple):
+    """Rows of a backlog, events through the connector before the warm rounds, rounds, seed."""
+
+    rows: int
+    warm_events: int
+    rounds: int
+    seed: int
+
+
+def compare(bed: Bed, result: Result, parts: Sequence[str], sizes: Sizes) -> None:
+    """P4's rounds: drain (warm), knobs (warm, one setting turned), cold (each on a new Connect worker)."""
+    if "drain" in parts or "knobs" in parts:
+        for _ in range(0, sizes.warm_events, sizes.rows):
+            _measure(bed, WARM["ours"], sizes)
+        result.warm_up["drains"] = f"{sizes.warm_events:,} events through our connector before the first warm round"
+    if "drain" in parts:
+        _rounds(bed, result, "drain", WARM, sizes)
+    if "knobs" in parts:
+        knobs = {name: Variant(connectors.turned(knob)) for name, knob in KNOBS.items()}
+        _rounds(bed, result, "knobs", {"ours": WARM["ours"], **knobs}, sizes)
+    if "cold" in parts and bed.private:
+        _rounds(bed, result, "cold", COLD, sizes)
+    elif "cold" in parts:
         result.notes.append("no cold drains: this stack's Connect serves others")
-        return
-    _rounds(bed, result, "drain, cold", COLD, rows, rounds, seed, cold=True)
 
 
-def _rounds(
-    bed: Bed,
-    result: Result,
-    part: str,
-    variants: Mapping[str, Variant],
-    rows: int,
-    rounds: int,
-    seed: int,
-    *,
-    cold: bool = False,
-) -> None:
-    for number, name in in_turn(list(variants), rounds):
-        if cold:
+def _rounds(bed: Bed, result: Result, part: str, variants: Mapping[str, Variant], sizes: Sizes) -> None:
+    for number, name in in_turn(list(variants), sizes.rounds):
+        if part == "cold":
             bed.restart_connect()
         with bed.metered() as usage:
-            figures = _measure(bed, variants[name], rows, seed)
+            figures = _measure(bed, variants[name], sizes)
         result.add(part, name, number, figures, usage)
         mark = " (disturbed)" if usage.disturbed else ""
         bed.progress.say(f"{part}, round {number}, {name}: {figures['events_per_s']} events/s{mark}")
 
 
-def _measure(bed: Bed, variant: Variant, rows: int, seed: int) -> dict[str, Figure]:
+def _measure(bed: Bed, variant: Variant, sizes: Sizes) -> dict[str, Figure]:
     with bed.segment() as segment:
         if variant.configured is None:
-            return _bare(bed, segment, rows, variant.rows_per_commit, seed)
+            return _bare(bed, segment, variant.rows_per_commit, sizes)
         segment.start_connector(variant.configured(bed.stack.home, segment.settings))
         connect.stop_connector(segment.settings)
-        fill(segment, rows, variant.rows_per_commit, USERS, seed)
+        fill(segment, sizes.rows, variant.rows_per_commit, USERS, sizes.seed)
         segment.checkpoint()
         with Topic(segment.settings) as topic:
             connect.resume_connector(segment.settings)
@@ -95,16 +100,16 @@ def _measure(bed: Bed, variant: Variant, rows: int, seed: int) -> dict[str, Figu
             def readers() -> Mapping[str, cpu.Read]:
                 return {**cpu.parts([bed.stack.home]), "walsender": segment.walsender()}
 
-            return drained(watch(topic, rows, readers, TIMEOUT_S))
+            return drained(watch(topic, sizes.rows, readers, TIMEOUT_S))
 
 
-def _bare(bed: Bed, segment: Segment, rows: int, rows_per_commit: int, seed: int) -> dict[str, Figure]:
+def _bare(bed: Bed, segment: Segment, rows_per_commit: int, sizes: Sizes) -> dict[str, Figure]:
     """The limit: PostgreSQL's own client, which throws everything away."""
     source, slot = segment.settings.source_database, segment.settings.slot
     segment.rows("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [slot], source)
-    fill(segment, rows, rows_per_commit, USERS, seed)
+    fill(segment, sizes.rows, rows_per_commit, USERS, sizes.seed)
     ((end,),) = segment.rows("SELECT pg_current_wal_insert_lsn()::text", database=source)
-    fill(segment, 1, 1, USERS, seed)  # what lies beyond the end lets the reader stop at once
+    fill(segment, 1, 1, USERS, sizes.seed)  # what lies beyond the end lets the reader stop at once
     segment.checkpoint()
     dsn, secret = segment.open_dsn(source, "twinpath_cdc")
     command = [str(bed.stack.postgres.binaries() / "pg_recvlogical"), "-d", dsn, "--slot", slot, "--start"]
@@ -122,7 +127,7 @@ def _bare(bed: Bed, segment: Segment, rows: int, rows_per_commit: int, seed: int
         if reader.returncode:
             raise ServiceFault(f"pg_recvlogical failed: {reader.stderr.read() if reader.stderr else ''}")
     return {
-        "events": rows,
-        "events_per_s": round(rows / seconds),
-        "walsender_cpu_us_per_event": round(used * 1e6 / rows, 3),
+        "events": sizes.rows,
+        "events_per_s": round(sizes.rows / seconds),
+        "walsender_cpu_us_per_event": round(used * 1e6 / sizes.rows, 3),
     }

@@ -14,6 +14,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from lab.bench import cpu
 from lab.console import Progress
 from lab.measure import fence
+from lab.runs import new_run
 from lab.stack import connect, process
 from lab.stack.agents import Agents
 from lab.stack.scope import Scope
@@ -121,16 +122,15 @@ class Segment:
 class Bed:
     """The stack of a bench, its run id and its folder."""
 
-    def __init__(self, stack: Stack, run_id: str, folder: Path) -> None:
+    def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self.run_id = run_id
-        self.folder = folder
+        self.run_id, self.folder = new_run()
         self.progress: Progress = stack.progress
         self._numbers = count(1)
 
     @property
     def private(self) -> bool:
-        """True when the stack is ours alone: its services may be restarted."""
+        """True when the stack is ours alone: its services may be restarted, and nobody else uses them."""
         return (self.stack.home.path / "owner").exists()
 
     @contextmanager

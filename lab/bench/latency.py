@@ -4,6 +4,7 @@ One-row commits at a set rate, open loop; each part in rounds A B B A over fresh
 """
 
 from pathlib import Path
+from typing import Any
 
 from lab.bench import alerts, connectors, topic
 from lab.bench.bed import Bed
@@ -11,14 +12,19 @@ from lab.bench.goals import judged
 from lab.bench.pace import CLIENTS, Pace
 from lab.bench.result import WARM_S, Result
 from lab.console import Progress
-from lab.runs import new_run
-from lab.stack.stack import running_stack
+from lab.stack.stack import Stack, running_stack
 
-PARTS = ("topic", "alerts", "ablation")
+PARTS = ("topic", "alerts", "ablation", "heap")
 
 
-def bench(
-    progress: Progress,
+def bench(progress: Progress, **options: Any) -> tuple[Result, str, Path]:
+    """`measure` on the checkout's running stack, or on a private one."""
+    with running_stack(progress) as stack:
+        return measure(stack, **options)
+
+
+def measure(
+    stack: Stack,
     *,
     rounds: int,
     pace: Pace,
@@ -27,25 +33,25 @@ def bench(
     command: str,
 ) -> tuple[Result, str, Path]:
     """Run the bench; returns the result, its Markdown and the path of its JSON."""
-    run_id, folder = new_run()
+    bed = Bed(stack)
     options = {"rounds": rounds, **pace._asdict(), "warm_up_s": warm_up_s, "parts": parts, "connections": CLIENTS}
-    result = Result("latency", run_id, command, pace.seed, options)
-    with running_stack(progress) as stack:
-        bed = Bed(stack, run_id, folder)
-        with progress.step("warm-up") as step:
-            step.done = "done"
-            for configured in (connectors.ours, connectors.stock):
-                topic.run_through(bed, pace._replace(seconds=warm_up_s / 2, settle_s=0), configured)
-        result.warm_up["the bench"] = f"{warm_up_s:g} s of commits before the first round, half through each connector"
-        result.warm_up["each round"] = f"its first {pace.settle_s:g} s"
-        if "topic" in parts:
-            topic.compare(bed, result, pace, rounds)
-        if "alerts" in parts:
-            alerts.compare(bed, result, pace, rounds)
-        if "ablation" in parts:
-            topic.turn_knobs(bed, result, pace, max(1, rounds // 2))
-        judge(result, pace.rate)
-        path = result.finish(folder, private=bed.private, warm=warm_up_s >= WARM_S)
+    result = Result("latency", bed.run_id, command, pace.seed, options)
+    with stack.progress.step("warm-up") as step:
+        step.done = "done"
+        for configured in (connectors.ours, connectors.stock):
+            topic.run_through(bed, pace._replace(seconds=warm_up_s / 2, settle_s=0), configured)
+    result.warm_up["the bench"] = f"{warm_up_s:g} s of commits before the first round, half through each connector"
+    result.warm_up["each round"] = f"its first {pace.settle_s:g} s"
+    if "topic" in parts:
+        topic.compare(bed, result, pace, rounds)
+    if "alerts" in parts:
+        alerts.compare(bed, result, pace, rounds)
+    if "ablation" in parts:
+        topic.turn_knobs(bed, result, pace, rounds)
+    if "heap" in parts:
+        topic.turn_heap(bed, result, pace, rounds)
+    judge(result, pace.rate)
+    path = result.finish(bed.folder, private=bed.private, warm=warm_up_s >= WARM_S)
     return result, result.markdown(tables(result)), path
 
 

@@ -40,9 +40,13 @@ def compare(bed: Bed, result: Result, pace: Pace, rounds: int) -> None:
 
 
 def turn_knobs(bed: Bed, result: Result, pace: Pace, rounds: int) -> None:
-    """The ablation; Connect's heap last, because it takes a restart each time."""
+    """The ablation, one setting at a time."""
     for number, name in in_turn(list(KNOBS), rounds):
         measure(bed, result, pace, ("ablation", name, number), connectors.turned(KNOBS[name]))
+
+
+def turn_heap(bed: Bed, result: Result, pace: Pace, rounds: int) -> None:
+    """The ablation of Connect's heap, which takes a restart each time: on a stack of our own only."""
     if not bed.private:
         result.notes.append("Connect's heap was left alone: this stack serves others")
         return
