@@ -239,6 +239,27 @@ def wrong_jars(jars: Path, *, sizes_only: bool = False) -> list[str]:
     return problems
 
 
+def configure_spark() -> None:
+    """Defaults of this environment's Spark, so that a plain spark-submit finds our jars and stays on loopback."""
+    given = os.environ.get("JARS_DIR")
+    folder = (Path(given).resolve() if given else STATE / "jars") / "spark"
+    home = next((VENV / "lib").glob("python3*/site-packages/pyspark"))
+    lines = [
+        "# Written by lab/bootstrap.py; spark-submit's own options win.",
+        "spark.master local[2]",
+        f"spark.jars {','.join(str(path) for path in sorted(folder.glob('*.jar')))}",
+        f"spark.pyspark.python {PYTHON}",
+        "spark.driver.host 127.0.0.1",
+        "spark.driver.bindAddress 127.0.0.1",
+        "spark.ui.enabled false",
+    ]
+    text = "".join(f"{line}\n" for line in lines)
+    defaults = home / "conf" / "spark-defaults.conf"
+    if not defaults.exists() or defaults.read_text() != text:
+        defaults.parent.mkdir(exist_ok=True)
+        defaults.write_text(text)
+
+
 def unpack_plugin(jars: Path) -> None:
     """Unpack Debezium's plugin archive to where Connect's plugin.path points."""
     plugins = STATE / "plugins"
@@ -290,6 +311,7 @@ def main() -> int:
                 retrieve(java, STATE / "jars")
                 lock_jars()
             set_up_jars(java)
+            configure_spark()
     except Missing as problem:
         say(f"cannot go on: {problem}")
         return 3

@@ -3,6 +3,7 @@
 import shlex
 import sys
 
+from lab.stack import airflow_config
 from lab.stack.credentials import FILE, ROLES, SUPERUSER
 from lab.stack.stack import Stack
 
@@ -13,6 +14,9 @@ def show(stack: Stack, *, export: bool) -> None:
     dsns = {f"{role.removeprefix('twinpath_').upper()}_DSN": (role, settings.source_database) for role in ROLES}
     dsns["ALERTS_DSN"] = ("twinpath_alerts", settings.alerts_database)
     dsns["READER_DSN"] = ("twinpath_reader", settings.alerts_database)
+    dsns["TEMPERATURE_DSN"] = ("twinpath_writer", settings.temperature_database)
+    dsns["AVERAGES_DSN"] = ("twinpath_averages", settings.temperature_database)
+    dsns["SOURCE_DSN"] = ("twinpath_reader", settings.source_database)
     dsns["SUPERUSER_DSN"] = (SUPERUSER, settings.source_database)
     if export:
         for name, (role, database) in dsns.items():
@@ -27,6 +31,8 @@ def show(stack: Stack, *, export: bool) -> None:
             "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
             "CONNECT_URL": settings.connect_url,
         }
+        if stack.airflow.known():
+            values["AIRFLOW_HOME"] = str(airflow_config.folder(stack.home))
         for name, value in values.items():
             sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
         return
@@ -34,7 +40,12 @@ def show(stack: Stack, *, export: bool) -> None:
     sys.stdout.write(f"logs:      {stack.home.logs}\n")
     sys.stdout.write(f"Kafka:     {settings.kafka_bootstrap_servers}, topic {settings.topic}\n")
     sys.stdout.write(f"Connect:   {settings.connect_url}\n")
+    if stack.airflow.known():
+        where = stack.home.secrets / airflow_config.ADMIN_FILE
+        sys.stdout.write(
+            f"Airflow:   {airflow_config.url(settings)}, user {airflow_config.ADMIN}, password in {where}\n"
+        )
     for name, (role, database) in dsns.items():
         host = f"{settings.pghost}:{settings.pgport}"
-        sys.stdout.write(f"{name + ':':<14} role {role} on {host}, database {database}\n")
+        sys.stdout.write(f"{name + ':':<16} role {role} on {host}, database {database}\n")
     sys.stdout.write('for a subshell, passwords included: ( eval "$(twinpath env --export)"; your command )\n')

@@ -51,19 +51,31 @@ class AlertStore:
         """Store alerts (in the order of their positions) and dead letters in one transaction."""
         written = Written()
         with self._session.transaction() as cursor:
-            plain: list[StampedAlert] = []
-            for stamped in alerts:
-                if not stamped.alert.status.endswith("_IF_STANDING"):
-                    plain.append(stamped)
-                    continue
-                self._insert(cursor, plain, written)
-                plain.clear()
-                resolved = self._resolve(cursor, rule, stamped.alert, written)
-                if resolved is not None:
-                    plain.append(StampedAlert(resolved, stamped.stamps))
-            self._insert(cursor, plain, written)
-            self._bury(cursor, rule, letters, topic_id)
+            self.write_in(cursor, rule, alerts, letters, topic_id, written)
         return written
+
+    def write_in(
+        self,
+        cursor: Cursor,
+        rule: Rule,
+        alerts: Sequence[StampedAlert],
+        letters: Sequence[DeadLetter],
+        topic_id: str,
+        written: Written,
+    ) -> None:
+        """Store them as part of a transaction of the caller's, who is told by `written` what was done."""
+        plain: list[StampedAlert] = []
+        for stamped in alerts:
+            if not stamped.alert.status.endswith("_IF_STANDING"):
+                plain.append(stamped)
+                continue
+            self._insert(cursor, plain, written)
+            plain.clear()
+            resolved = self._resolve(cursor, rule, stamped.alert, written)
+            if resolved is not None:
+                plain.append(StampedAlert(resolved, stamped.stamps))
+        self._insert(cursor, plain, written)
+        self._bury(cursor, rule, letters, topic_id)
 
     def incarnations(self, topic: str, topic_id: str) -> list[Incarnation]:
         """The sources behind a topic, first one first; an unknown topic is noted as incarnation 1.

@@ -87,6 +87,17 @@ def write_counters(cursor: Cursor, path: str, key: PartitionKey, counters: Mappi
     )
 
 
+def add_counters(cursor: Cursor, path: str, key: PartitionKey, counted: Mapping[str, int]) -> None:
+    """Add to what was counted before."""
+    execute_values(
+        cursor,
+        "INSERT INTO counters (path, rule, rule_version, topic_id, partition, name, value) VALUES %s "
+        "ON CONFLICT (path, rule, rule_version, topic_id, partition, name) "
+        "DO UPDATE SET value = counters.value + excluded.value",
+        [(*_names(path, key), name, value) for name, value in counted.items()],
+    )
+
+
 def _pages(parts: Sequence[StatePart]) -> Iterator[list[StatePart]]:
     page: list[StatePart] = []
     size = 0

@@ -55,7 +55,16 @@ class Scope:
             run_file(session, "020_transactions.sql")
         with closing(opened(settings.alerts_database)) as session:
             run_file(session, "040_alert_store.sql")
+            run_file(session, "045_batch.sql")
             run_file(session, "050_latency_view.sql")
+
+    def create_temperatures(self, opened: Open) -> None:
+        """The database of the temperatures, with its two tables; idempotent."""
+        with closing(opened("postgres")) as session:
+            create_database(session, self.settings.temperature_database)
+        with closing(opened(self.settings.temperature_database)) as session:
+            run_file(session, "030_temperature_readings.sql")
+            run_file(session, "031_temperature_averages.sql")
 
     def create_topic(self) -> None:
         """The topic of the changes, so that agents have something to wait on before the first row."""
@@ -141,7 +150,7 @@ class Scope:
         settings = self.settings
         with closing(self.open_as_lab("postgres")) as session:
             drop_slot(session, settings.slot)
-            for name in (settings.source_database, settings.alerts_database):
+            for name in (settings.source_database, settings.alerts_database, settings.temperature_database):
                 _drop_database(session, name)
 
 

@@ -200,6 +200,13 @@ def microseconds(value: object, field: str, unit: TimeUnit) -> int:
     raise refused(field, value, "ISO text with a zone, or an integer in EVENT_TIME_UNIT")
 
 
+def database_us(value: int | None, field: str) -> int:
+    """A time that PostgreSQL gave in microseconds; None for null or infinity."""
+    if value is not None and _FIRST_US <= value < _END_US:
+        return value
+    raise refused(field, value, "a finite time of the years 1 to 9999")
+
+
 def iso_us(text: str, field: str) -> int:
     """ISO text with a zone as microseconds."""
     try:

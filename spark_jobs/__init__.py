@@ -1,0 +1,1 @@
+"""Jobs for spark-submit: the batch baseline and the streaming path."""
