@@ -22,7 +22,7 @@ from lab.stack.scope import drop_slot
 from twinpath.errors import ServiceFault
 
 AT_WORK_TIMEOUT_S = 60.0
-UNCONFIRMED_ROWS = 60
+UNCONFIRMED_S = 0.2  # of the load
 RECOVERED = "database system was not properly shut down; automatic recovery in progress"
 
 
@@ -122,25 +122,23 @@ class Faults:
 
     def _wait_until_delivering(self) -> None:
         """What is committed arrives in the topic: only then something is cut off in the middle."""
-        freshness = Freshness(self._line)
-        try:
+        with closing(Freshness(self._line)) as freshness:
             at_work(lambda: (freshness.newest_commit_s() or 0) > time.time() - FRESH_S, "changes arrived in the topic")
-        finally:
-            freshness.close()
 
     def _wait_until_unconfirmed(self) -> None:
-        """Enough was committed since the slot was last confirmed (once a second): it will be delivered again."""
-        confirmed: int | None = None
-        written = 0
+        """Enough arrived since the slot was last confirmed (once a second): it will be delivered again."""
+        least = max(1, int(self._line.settings.rate * UNCONFIRMED_S))
+        confirmed, known = self._line.slot()[0], -1
 
-        def enough() -> bool:
-            nonlocal confirmed, written
-            lsn, rows = self._line.slot()[0], self._writers.committed_rows()
+        def enough(freshness: Freshness) -> bool:
+            nonlocal confirmed, known
+            lsn, records = self._line.slot()[0], freshness.records()
             if lsn != confirmed:
-                confirmed, written = lsn, rows
-            return rows >= written + UNCONFIRMED_ROWS
+                confirmed, known = lsn, records
+            return known >= 0 and records >= known + least
 
-        at_work(enough, f"{UNCONFIRMED_ROWS} rows were committed that the slot has not confirmed", every_s=0.02)
+        with closing(Freshness(self._line)) as freshness:
+            at_work(lambda: enough(freshness), f"{least} records arrived that the slot has not confirmed", every_s=0.02)
 
     def _make_connector_anew(self, struck: Struck, _: Planned) -> None:
         """Connector, offsets and slot go, the topic stays; the writers are fenced while there is no slot.

@@ -18,7 +18,7 @@ Verdict = Literal["passed", "failed", "invalid"]
 COLUMNS = (
     "seed", "rows committed", "rolled back", "unknown settled", "events delivered", "delivered twice",
     "suppressed by position", "alerts", "alert inserts refused", "lost", "extra", "faults done",
-    "recovery s p50/max", "verdict",
+    "recovery s p50/max", "of faults alone", "verdict",
 )  # fmt: skip
 
 
@@ -77,6 +77,12 @@ class Torture(msgspec.Struct):
             why.append("the second snapshot delivered no row")
         return why
 
+    def alone(self, struck: Struck) -> bool:
+        """True when the line recovered from this fault before the next one and had from those before it."""
+        ended_s = struck.at_s + (struck.recovery_s or 0)
+        others = [one for one in self.faults if one is not struck]
+        return not any(one.at_s < ended_s and struck.at_s < one.at_s + (one.recovery_s or 0) for one in others)
+
     @property
     def verdict(self) -> Verdict:
         """passed, failed (something differs), or invalid (nothing differs, but too little was tried)."""
@@ -87,8 +93,6 @@ class Torture(msgspec.Struct):
     def row(self) -> str:
         """One row of the Markdown table."""
         agents = self.found.agents
-        recoveries = [one.recovery_s for one in self.faults if one.recovery_s is not None]
-        took = f"{statistics.median(recoveries):.1f} / {max(recoveries):.1f}" if recoveries else "-"
         done = Counter(one.fault for one in self.faults if one.acted)
         cells = (
             self.seed,
@@ -103,7 +107,8 @@ class Torture(msgspec.Struct):
             self.lost,
             self.extra,
             ", ".join(f"{name} {count}" for name, count in sorted(done.items())),
-            took,
+            _took(self.faults),
+            _took([one for one in self.faults if self.alone(one)]),
             self.verdict,
         )
         return f"| {' | '.join(str(cell) for cell in cells)} |"
@@ -122,6 +127,11 @@ class Torture(msgspec.Struct):
             **msgspec.to_builtins(self),
             "environment": environment(),
         }
+
+
+def _took(faults: Sequence[Struck]) -> str:
+    recoveries = [one.recovery_s for one in faults if one.recovery_s is not None]
+    return f"{statistics.median(recoveries):.1f} / {max(recoveries):.1f}" if recoveries else "-"
 
 
 def table(rows: Sequence[str]) -> str:

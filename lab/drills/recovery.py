@@ -61,6 +61,15 @@ class Freshness:
         silent_s = time.time() - found["last_record_timestamp_seconds"]
         return f"read nothing for {silent_s:.1f} s" if silent_s > FRESH_S else None
 
+    def records(self) -> int:
+        """Records in the topic; 0 when that cannot be seen."""
+        settings = self._line.settings
+        places = [TopicPartition(settings.topic, number) for number in range(settings.topic_partitions)]
+        try:
+            return sum(self._consumer.get_watermark_offsets(one, timeout=CALL_TIMEOUT_S)[1] for one in places)
+        except KafkaException:
+            return 0
+
     def newest_commit_s(self) -> float | None:
         """Commit time of the newest change in the topic, in seconds since 1970; None when that cannot be seen."""
         settings = self._line.settings

@@ -8,6 +8,7 @@ restarted without warning, and the connector is made anew on the kept topic. The
 import shutil
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 from lab.console import Progress
@@ -91,15 +92,13 @@ class TortureDrill:
 
     def _watch(self, struck: Struck) -> None:
         """Note when the line is fresh again; with other faults in between it may take theirs, too."""
-        freshness = Freshness(self._line)
         try:
-            freshness.wait(struck.back_s, RECOVERY_TIMEOUT_S)
+            with closing(Freshness(self._line)) as freshness:
+                freshness.wait(struck.back_s, RECOVERY_TIMEOUT_S)
             struck.recovery_s = round(time.time() - struck.struck_s, 1)
             self._progress.say(f"{struck.fault}: the line was fresh again after {struck.recovery_s:.1f} s")
         except TwinpathError as problem:
             self._not_recovered.append(problem)
-        finally:
-            freshness.close()
 
 
 def torture(progress: Progress, *, rounds: int = 3, keep: bool = False, **overrides: object) -> tuple[Torture, Path]:

@@ -58,14 +58,14 @@ class Gate:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._open = True
         self._inside = 0
+        self.is_open = True
 
     @contextmanager
     def inside(self) -> Iterator[None]:
         """One transaction; waits while the gate is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._open)
+            self._changed.wait_for(lambda: self.is_open)
             self._inside += 1
         try:
             yield
@@ -77,14 +77,14 @@ class Gate:
     def close(self) -> None:
         """Let nobody in any more, and wait until everybody is out."""
         with self._changed:
-            self._open = False
+            self.is_open = False
             if not self._changed.wait_for(lambda: self._inside == 0, FENCE_TIMEOUT_S):
                 raise ServiceFault(f"{self._inside} transactions are still open after {FENCE_TIMEOUT_S:.0f} s")
 
     def open(self) -> None:
         """Let them in again; idempotent."""
         with self._changed:
-            self._open = True
+            self.is_open = True
             self._changed.notify_all()
 
 
@@ -126,11 +126,6 @@ class Writers:
     def seconds(self) -> float:
         """Since they began."""
         return time.monotonic() - self._started
-
-    def committed_rows(self) -> int:
-        """Row-level writes that were committed so far."""
-        with self._lock:
-            return sum(self.counts[op] for op in ("insert", "update", "delete"))
 
     def wait_until(self, at_s: float) -> None:
         """Wait until so many seconds after the start; ServiceFault as soon as a transaction failed."""

@@ -146,9 +146,21 @@ def test_a_run_in_which_nothing_differs_and_everything_acted_is_passed() -> None
         "extra": "0",
         "faults done": "connect 1, connector 1",
         "recovery s p50/max": "3.0 / 4.0",
+        "of faults alone": "-",
         "verdict": "passed",
     }
     assert table([one.row()]).count("\n") == 2
+
+
+def test_recovery_is_also_told_of_the_faults_that_met_no_other() -> None:
+    faults = [
+        Struck("connect", at_s=10.0, recovery_s=4.0),
+        Struck("broker", at_s=12.0, recovery_s=9.0),
+        Struck("agent spending", at_s=21.5, recovery_s=7.0),
+        Struck("agent velocity", at_s=30.0, recovery_s=5.0),
+    ]
+    cells = torture(faults=faults).row().split(" | ")
+    assert cells[-3:-1] == ["6.0 / 9.0", "6.0 / 7.0"]
 
 
 @pytest.mark.parametrize(
