@@ -233,6 +233,7 @@ class Agent:
         for number, refusal in refused.items():
             self._logger.warning("stopped writing", reason=str(refusal))
             self._partitions.pop(number, None)
+            self._patience.take_backlog()  # what was fetched before is read again from these offsets
             self._log.assign(offsets_of(self._partitions))
             self._must_rejoin = True
 

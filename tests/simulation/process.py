@@ -45,7 +45,7 @@ class Process:
         self.agent: Agent | None = None
         self.frozen_until = 0
         self.crashed = False
-        self.failed = False  # one of its calls did
+        self.hampered = False  # a call of it failed, or it stood still for longer than it waits for anything
         self._fate = fate
         self._hub = getcurrent()
         self._greenlets: list[greenlet] = []

@@ -27,6 +27,7 @@ HAPPENINGS = (
     (0.002, "kill_a_process"),
     (0.002, "store_goes_away"),
     (0.002, "rebalance"),
+    (0.001, "take_an_epoch"),
 )
 ANYTHING = sum(probability for probability, _ in HAPPENINGS)
 

@@ -50,6 +50,11 @@ class Tables:
         self.sources: dict[str, list[Incarnation]] = {}
         self.checkpoints: dict[tuple[str, PartitionKey], Kept] = {}
 
+    def raise_epoch(self, partition: int) -> None:
+        """Somebody took a partition and does nothing with it."""
+        for (_, key), kept in self.checkpoints.items():
+            kept.epoch += key.partition == partition
+
     def after_save(self, key: PartitionKey, kept: Kept) -> None:
         """Nobody looks."""
 

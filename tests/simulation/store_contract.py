@@ -69,7 +69,8 @@ def an_alert_is_stored_once_and_its_duplicates_are_counted(bench: Bench, rule: R
     store, other = bench.session(), bench.session()
     alerts = [alert(rule, 1, 20), alert(rule, 2, 21)]
     first = store.write(rule, [*alerts, alerts[0]], [], TOPIC)
-    again = other.write(rule, [*alerts, alert(rule, 3, 22), alert(rule, 1, 19)], [], TOPIC)
+    row = Transaction(3, 7, 640_00, 0)
+    again = other.write(rule, [*alerts, alert(rule, 3, 22, transaction=row), alert(rule, 1, 19)], [], TOPIC)
     assert (first.stored, first.suppressed, again.stored, again.suppressed) == (2, 0, 2, 2)
     assert bench.alerts(rule) == [one.alert for one in (alert(rule, 1, 19), *alerts, alert(rule, 3, 22))]
 
@@ -138,9 +139,10 @@ def a_checkpoint_is_read_back_part_by_part(bench: Bench, rule: Rule) -> None:
     assert (second.epoch, second.next_offset) == (2, 12)
     assert second.states == {3: [b"three"], 5: [b"five", b"+", b"++"]}
     assert second.counters == Counter(judged=11, alerts=1)
-    store.save(key, 2, 13, [StatePart(5, 0, b"anew"), StatePart(3, 1, b"more")], {"judged": 12})
+    store.save(key, 2, 12, [StatePart(5, 0, b"anew"), StatePart(3, 2, b"last"), StatePart(3, 1, b"less")], {})
+    store.save(key, 2, 13, [StatePart(3, 1, b"more")], {"judged": 12})
     third = store.take(key, 4, 64)
-    assert (third.next_offset, third.states) == (13, {3: [b"three", b"more"], 5: [b"anew"]})
+    assert (third.next_offset, third.states) == (13, {3: [b"three", b"more", b"last"], 5: [b"anew"]})
     assert third.counters == Counter(judged=12, alerts=1)
 
 

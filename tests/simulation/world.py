@@ -151,6 +151,7 @@ class World:
         """It stands still for a while; often long enough for the group to give up on it."""
         self._note("frozen")
         process.frozen_until = self.turn + self.chance.randint(10, 150)
+        process.hampered = True
         if self.chance.random() < 0.5:
             self.group.leave(self.members[process])
 
@@ -170,6 +171,11 @@ class World:
         self._note("rebalanced")
         self.group.rebalancing = True
 
+    def take_an_epoch(self) -> None:
+        """A zombie's `take` comes late, and fences an owner that the group still believes in."""
+        self._note("fenced")
+        self.tables.raise_epoch(self.chance.randrange(len(self.topic.records)))
+
     def store_goes_away(self) -> None:
         self._note("store away")
         self._outage_until = self.clock.monotonic() + self.chance.choice((0.3, 1.0, 5.0))
@@ -187,7 +193,7 @@ class World:
         else:
             fails = call in ("log.describe", "log.bounds") and self.chance.random() < 0.02
         if fails:
-            process.failed = True
+            process.hampered = True
             self._note("answer lost" if call.endswith("committed") else "refused")
             if call == "store.write" and self.chance.random() < 0.3:  # trouble rarely comes alone
                 self.rebalance()
@@ -196,5 +202,5 @@ class World:
     def ended(self, process: Process, error: Exception) -> None:
         """An agent may end for a service that is away when it starts or stops; for nothing else."""
         self._note("ended")
-        if not (process.failed and isinstance(error, AlertStoreUnavailable | ChangeLogUnavailable)):
+        if not (process.hampered and isinstance(error, AlertStoreUnavailable | ChangeLogUnavailable)):
             self.broken.append(f"no agent halts: agent {process.name} ended with {type(error).__name__}: {error}")

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from collections.abc import Iterable
 
 import pytest
 
@@ -19,6 +20,7 @@ from twinpath.errors import DecodeError
 
 SEEDS = 150  # from 1000 on; 0 to 19 belong to the planted defects
 LONG_SEEDS = 10_000
+FOUND = [25_204]  # a record that was fetched before a refused checkpoint was counted twice
 
 
 class MemoryBench:
@@ -92,12 +94,12 @@ def test_a_failing_seed_says_how_to_replay_it(monkeypatch: pytest.MonkeyPatch) -
     assert text.endswith("(replay it: .venv/bin/python -m tests.simulation.scheduler 7)")
 
 
-def broken(seeds: range) -> list[str]:
+def broken(seeds: Iterable[int]) -> list[str]:
     return [str(outcome) for outcome in map(scheduler.simulate, seeds) if outcome.broken]
 
 
 def test_agents_hold_under_chaos() -> None:
-    assert broken(range(1_000, 1_000 + SEEDS)) == []
+    assert broken([*FOUND, *range(1_000, 1_000 + SEEDS)]) == []
 
 
 @pytest.mark.long
