@@ -95,7 +95,10 @@ def judge_once(spark: SparkSession, options: argparse.Namespace, settings: Setti
 def _rules(options: argparse.Namespace, settings: Settings, path: str) -> list[Rule]:
     """The rules asked for, in the generation that the alert store calls for on this path."""
     versions = RuleVersions(settings.alerts_dsn.get_secret_value(), path)
-    return [configured(name, settings.rule_parameters, versions.generation(name)) for name in options.rules]
+    rules = [configured(name, settings.rule_parameters, versions.generation(name)) for name in options.rules]
+    for rule in rules:
+        versions.activate(rule, {})  # a table is read in one way only
+    return rules
 
 
 def _known(mode: Mode, progress: Progress) -> Progress:
