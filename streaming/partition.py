@@ -44,6 +44,7 @@ class Partition:
         self._epoch = taken.epoch
         self._settings = settings
         self._sources = [(one.first_offsets.get(key.partition, 0), one.number) for one in sources]
+        self._newest = max(self._sources, key=lambda source: source[1])
         self._cut_offset = self._saved_offset = self.next_offset
         self._cut_counters: dict[str, int] = {}
         self._cut_at = self._saved_at = time.monotonic()
@@ -51,6 +52,9 @@ class Partition:
 
     def incarnation(self, offset: int) -> int:
         """The incarnation of the source that wrote the record at this offset."""
+        first, newest = self._newest
+        if offset >= first:  # looked at for every record
+            return newest
         return max(number for first, number in self._sources if first <= offset)
 
     def state_of(self, user_id: int) -> UserState[History]:
