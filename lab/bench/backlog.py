@@ -15,7 +15,7 @@ from lab.bench.committing import fill
 from lab.bench.connectors import Configured
 from lab.bench.result import Figure, Result
 from lab.bench.rounds import in_turn
-from lab.bench.watching import Topic, drained, watch
+from lab.bench.watching import WALSENDER, Topic, drained, watch
 from lab.stack import connect
 from twinpath.errors import ServiceFault
 
@@ -98,7 +98,7 @@ def _measure(bed: Bed, variant: Variant, sizes: Sizes) -> dict[str, Figure]:
             connect.resume_connector(segment.settings)
 
             def readers() -> Mapping[str, cpu.Read]:
-                return {**cpu.parts([bed.stack.home]), "walsender": segment.walsender()}
+                return {**cpu.parts([bed.stack.home]), WALSENDER: segment.walsender()}
 
             return drained(watch(topic, sizes.rows, readers, TIMEOUT_S))
 

@@ -74,12 +74,17 @@ def test_a_drain_that_is_over_before_it_could_be_looked_at_counts_whole() -> Non
 
 def test_the_first_records_of_a_resumed_connector_are_left_out() -> None:
     looks = [
-        TopicLook(10.0, 10, {"connect": 5.0}),
-        TopicLook(10.5, 40, {"connect": 5.4}),
-        TopicLook(11.0, 110, {"connect": 5.5}),
-        TopicLook(12.0, 1010, {"connect": 5.509}),
+        TopicLook(10.0, 10, {"connect": 5.0, "walsender": 0.001}),
+        TopicLook(10.5, 40, {"connect": 5.4, "walsender": 0.003}),
+        TopicLook(11.0, 110, {"connect": 5.5, "walsender": 0.004}),
+        TopicLook(12.0, 1010, {"connect": 5.509, "walsender": 0.00505}),
     ]
-    assert drained(looks) == {"events": 900, "events_per_s": 900, "connect_cpu_us_per_event": 10.0}
+    assert drained(looks) == {
+        "events": 900,
+        "events_per_s": 900,
+        "connect_cpu_us_per_event": 10.0,
+        "walsender_cpu_us_per_event": 5.0,
+    }
     assert drained(looks[:1]) == {"events": 0, "events_per_s": None}
 
 
