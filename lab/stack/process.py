@@ -1,6 +1,7 @@
 """Processes that we start: each with a log, a saved process id, and a way to stop exactly that process.
 
-A saved id counts only together with the process's start time, so that a reused id is never signalled.
+A saved id counts only together with the process's start time, so that a reused id is never signalled. Each runs in
+a session of its own, and carries its name in its environment: what it left there is found when it was killed.
 """
 
 import json
@@ -21,6 +22,8 @@ from twinpath.errors import EnvironmentFault, ServiceFault
 from twinpath.settings import LOOPBACK
 
 STOP_TIMEOUT_S = 20.0
+LEFT_TIMEOUT_S = 5.0
+MARK = "TWINPATH_PROCESS"  # in the environment: which home and name a process and its children belong to
 HELD_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _children: dict[int, subprocess.Popen[bytes]] = {}  # so that ended ones are reaped
 
@@ -33,7 +36,7 @@ def start(home: Home, name: str, command: list[str], env: Mapping[str, str] | No
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, **(env or {}), MARK: _mark(home, name)},
             start_new_session=True,
         )
         _children[child.pid] = child
@@ -83,7 +86,10 @@ def names(home: Home) -> list[str]:
 
 
 def stop(home: Home, name: str, how: signal.Signals = signal.SIGTERM, timeout_s: float = STOP_TIMEOUT_S) -> bool:
-    """Stop one process, with SIGKILL after the deadline; True when it ran. Idempotent."""
+    """Stop one process, with SIGKILL after the deadline, then what it left in its session; True when it ran.
+
+    Idempotent.
+    """
     process = running(home, name)
     if process is not None:
         try:
@@ -94,8 +100,40 @@ def stop(home: Home, name: str, how: signal.Signals = signal.SIGTERM, timeout_s:
             wait_gone(process, timeout_s)
         except psutil.NoSuchProcess:
             pass  # it ended between the look and the signal, which is what was wanted
+    _end(members(home, name))
     (home.processes / f"{name}.json").unlink(missing_ok=True)
     return process is not None
+
+
+def members(home: Home, name: str) -> list[psutil.Process]:
+    """What runs in the session of the process that we started under this name, itself included."""
+    try:
+        session = int(json.loads((home.processes / f"{name}.json").read_text())["pid"])
+    except (OSError, ValueError, KeyError):
+        return []
+    found = []
+    for pid in psutil.pids():
+        try:
+            if os.getsid(pid) == session and psutil.Process(pid).environ().get(MARK) == _mark(home, name):
+                found.append(psutil.Process(pid))
+        except (OSError, psutil.Error):
+            continue  # gone meanwhile, or not ours to look at
+    return found
+
+
+def _mark(home: Home, name: str) -> str:
+    return f"{home.path}/{name}"
+
+
+def _end(left: list[psutil.Process]) -> None:
+    """SIGTERM, then SIGKILL, to processes whose parent is gone."""
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        for one in left:
+            try:
+                one.send_signal(how)
+            except psutil.NoSuchProcess:
+                continue
+        _, left = psutil.wait_procs(left, timeout=LEFT_TIMEOUT_S)
 
 
 def wait_gone(process: psutil.Process, timeout_s: float) -> None:

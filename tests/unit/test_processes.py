@@ -1,0 +1,47 @@
+"""Stopping processes of ours, and nobody else's."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import psutil
+
+from lab.stack import process
+from lab.stack.home import Home
+from tests.conftest import wait_for
+
+
+def home_in(folder: Path) -> Home:
+    home = Home(folder / "home")
+    home.make()
+    return home
+
+
+def alive(one: psutil.Process) -> bool:
+    return one.is_running() and one.status() != psutil.STATUS_ZOMBIE
+
+
+def test_what_a_killed_process_left_behind_is_ended(tmp_path: Path) -> None:
+    home = home_in(tmp_path)
+    leader = process.start(home, "leader", ["bash", "-c", "sleep 600 & wait"])
+    both = wait_for(lambda: len(found := process.members(home, "leader")) == 2 and found, "a child", 10)
+    (child,) = (one for one in both if one.pid != leader.pid)
+    leader.kill()
+    process.wait_gone(leader, 5)
+    assert alive(child)
+    assert process.stop(home, "leader") is False
+    assert not alive(child)
+    assert process.names(home) == []
+
+
+def test_a_session_without_our_mark_is_somebody_elses(tmp_path: Path) -> None:
+    home = home_in(tmp_path)
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as foreign:
+        saved = {"pid": foreign.pid, "started": psutil.Process(foreign.pid).create_time() - 1000}
+        (home.processes / "leader.json").write_text(json.dumps(saved))
+        try:
+            assert process.members(home, "leader") == []
+            assert process.stop(home, "leader") is False
+            assert foreign.poll() is None
+        finally:
+            foreign.kill()
