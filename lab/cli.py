@@ -17,13 +17,14 @@ import typer
 
 from lab import cli_bench, cli_drill, cli_store
 from lab.console import Progress
-from twinpath.errors import TwinpathError, first_line
+from twinpath.errors import ConfigurationError, TwinpathError, first_line
 
 EXAMPLES = """
 Examples:
 
   twinpath demo                      the whole line under load, proved equal to the oracle
   twinpath up                        PostgreSQL, Kafka, Connect, connector and both agents
+  twinpath up --with airflow         also Airflow, with the batch side's DAGs
   twinpath load --rate 200 --duration 30
   twinpath alerts --follow           alerts as they are stored
   twinpath changes --from-beginning  each INSERT, UPDATE and DELETE as it leaves the log
@@ -64,13 +65,19 @@ def reader_may_leave(command: Callable[..., None]) -> Callable[..., None]:
 
 @app.command()
 @reader_may_leave
-def up(quiet: Quiet = False) -> None:
+def up(
+    beside: Annotated[list[str] | None, typer.Option("--with", help="Also start these: airflow.")] = None,
+    quiet: Quiet = False,
+) -> None:
     """Start PostgreSQL, Kafka, Connect, the connector and both agents; safe to run again."""
     from lab.stack.stack import standard_stack
 
+    wanted = {name for given in beside or [] for name in given.split(",")}
+    if wanted - {"airflow"}:
+        raise ConfigurationError(f"--with: found {', '.join(sorted(wanted))}, wanted airflow")
     progress = Progress(quiet=quiet)
     stack = standard_stack(progress)
-    stack.up()
+    stack.up(with_airflow="airflow" in wanted)
     progress.say("up. Next: twinpath load, twinpath alerts --follow, twinpath status; twinpath env has the DSNs")
 
 

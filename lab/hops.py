@@ -14,6 +14,8 @@ from psycopg2.extensions import cursor as Cursor
 
 from lab.measure.fence import end_offsets
 from lab.stack import connect, kafka, process
+from lab.stack.airflow import COMPONENTS
+from lab.stack.airflow_api import HEALTH
 from lab.stack.stack import Stack
 from twinpath.detection.rules import RULES
 from twinpath.errors import TwinpathError, first_line
@@ -61,15 +63,19 @@ def _hops(stack: Stack) -> Iterator[Hop]:
     yield _guarded("topic", _topic, stack) if broker else _unseen("topic", "kafka")
     for rule in RULES:
         yield _guarded(f"agent {rule}", partial(_agent, rule), stack)
+    if stack.airflow.started():
+        yield from (_service(stack, name, "twinpath up --with airflow") for name in COMPONENTS)
+        yield _guarded("airflow health", _airflow_health, stack)
+        yield _guarded("airflow DAGs", _airflow_dags, stack)
 
 
-def _service(stack: Stack, name: str) -> Hop:
+def _service(stack: Stack, name: str, mend: str = "twinpath up") -> Hop:
     found = process.running(stack.home, name)
     if found is not None:
         return Hop(name, True, f"pid {found.pid}")
     known = process.log_of(stack.home, name).exists()
     evidence = f"its process is gone; {process.tail(stack.home, name, 3)}" if known else "was never started"
-    return Hop(name, False, evidence, "twinpath up")
+    return Hop(name, False, evidence, mend)
 
 
 def _unseen(name: str, service: str) -> Hop:
@@ -207,6 +213,19 @@ def _agent(rule: str, stack: Stack) -> Hop:
     group = stack.settings.group(rule)
     due = f"; {standing.changed}: twinpath up begins the other version" if standing.changed else ""
     return Hop(name, True, f"group {group}, version {version}, {max(0, lag)} records past its checkpoint{due}")
+
+
+def _airflow_health(stack: Stack) -> Hop:
+    sick = [component for component in HEALTH if not stack.airflow.healthy(component)]
+    evidence = f"not healthy: {', '.join(sick)}" if sick else f"{', '.join(HEALTH)} are healthy"
+    return Hop("airflow health", not sick, evidence, "twinpath up --with airflow; its logs say why")
+
+
+def _airflow_dags(stack: Stack) -> Hop:
+    api = stack.airflow.api
+    errors = [f"{file}: {error}" for file, error in sorted(api.import_errors().items())]
+    evidence = "; ".join(errors) or f"{', '.join(sorted(api.dags()))}; 0 import errors"
+    return Hop("airflow DAGs", not errors, evidence, "mend the file; it is read again within 30 s")
 
 
 def show(found: list[Hop], *, as_json: bool) -> None:

@@ -11,7 +11,9 @@ BEGIN
             ('twinpath_cdc',    'LOGIN REPLICATION'),              -- Debezium
             ('twinpath_reader', 'LOGIN'),                          -- people and reports: read only
             ('twinpath_alerts', 'LOGIN'),                          -- agents and jobs that store alerts
-            ('twinpath_lab',    'LOGIN CREATEDB REPLICATION')      -- commands of lab/ only
+            ('twinpath_averages', 'LOGIN'),                        -- who averages temperatures and stores that
+            ('twinpath_lab',    'LOGIN CREATEDB REPLICATION'),     -- commands of lab/ only
+            ('twinpath_airflow', 'LOGIN')                          -- owns Airflow's metadata, nothing else
         ) AS roles (name, options)
     LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted.name) THEN

@@ -36,8 +36,20 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="password of the superuser postgres; empty: random, made at the first start",
     )
+    office_database: str = Field("office_db", description="database that holds the table temperature_readings")
+    temperature_dsn: SecretStr = Field(
+        SecretStr(""),
+        description="DSN of the temperature producer; empty: PGHOST, PGPORT, OFFICE_DATABASE, and libpq's own rest",
+    )
+    averages_dsn: SecretStr = Field(
+        SecretStr(""),
+        description="DSN of the temperature consumer; empty: PGHOST, PGPORT, OFFICE_DATABASE, and libpq's own rest",
+    )
     alerts_dsn: SecretStr = Field(
         SecretStr(""), description="DSN of the alert store; empty: database alerts on the stack's server"
+    )
+    source_dsn: SecretStr = Field(
+        SecretStr(""), description="DSN by which batch jobs read the source; `twinpath env --export` prints one"
     )
     kafka_bootstrap_servers: str = Field(f"{LOOPBACK}:9092", description="Kafka, host:port[,host:port]")
     kafka_client: Literal["confluent", "kafka-python"] = Field(
@@ -73,6 +85,9 @@ class Settings(BaseSettings):
         9301, ge=1, le=65000, description="/metrics of the first agent under up; the next rules follow"
     )
 
+    airflow_port: int = Field(8080, ge=1, le=65535, description="port of Airflow's UI and REST API")
+    batch_schedule: str = Field("*/10 * * * *", description="cron expression, UTC, of the DAG fraud_batch")
+
     rate: int = Field(500, ge=1, le=1_000_000, description="rows per second of a load")
     duration: float = Field(60.0, gt=0, description="length of a load, seconds")
     seed: int = Field(7, ge=0, description="seed of the workload")
@@ -92,6 +107,11 @@ class Settings(BaseSettings):
     def source_database(self) -> str:
         """The source database of this run."""
         return f"{self.pgdatabase}{self.suffix}"
+
+    @property
+    def temperature_database(self) -> str:
+        """The database of the temperatures of this run."""
+        return f"{self.office_database}{self.suffix}"
 
     @property
     def alerts_database(self) -> str:
@@ -152,7 +172,8 @@ class Settings(BaseSettings):
 
 def run_settings(settings: Settings, run_id: str) -> Settings:
     """The settings of a measured run: its own names, and an alert store of its own beside its source."""
-    return settings.model_copy(update={"run_id": run_id, "alerts_dsn": SecretStr("")})
+    given = dict.fromkeys(("alerts_dsn", "temperature_dsn", "averages_dsn"), SecretStr(""))
+    return settings.model_copy(update={"run_id": run_id, **given})
 
 
 def load_settings(**overrides: Any) -> Settings:

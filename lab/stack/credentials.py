@@ -9,7 +9,8 @@ from lab.stack.home import Home
 from twinpath.settings import Settings
 
 SUPERUSER = "postgres"
-ROLES = ("twinpath_writer", "twinpath_cdc", "twinpath_reader", "twinpath_alerts", "twinpath_lab")
+ROLES = ("twinpath_writer", "twinpath_cdc", "twinpath_reader", "twinpath_alerts", "twinpath_averages", "twinpath_lab")
+AIRFLOW = "twinpath_airflow"  # owns Airflow's metadata; has no right on anything else
 FILE = "passwords.json"
 
 
@@ -21,7 +22,7 @@ class Credentials:
         self._settings = settings
         path = home.secrets / FILE
         self._passwords: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-        missing = [role for role in (SUPERUSER, *ROLES) if role not in self._passwords]
+        missing = [role for role in (SUPERUSER, *ROLES, AIRFLOW) if role not in self._passwords]
         if missing:
             given = settings.postgres_password.get_secret_value()
             for role in missing:

@@ -15,7 +15,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import encrypt_password
 
 from lab.stack import process
-from lab.stack.credentials import ROLES, SUPERUSER, Credentials
+from lab.stack.credentials import AIRFLOW, ROLES, SUPERUSER, Credentials
 from lab.stack.home import BINARIES, Home, open_to_others, service_user
 from twinpath.errors import ConfigurationError, EnvironmentFault, ServiceFault
 from twinpath.settings import LOOPBACK, ROOT, Settings
@@ -82,7 +82,7 @@ class Postgres:
         with closing(self.connect("postgres")) as database:
             run_file(database, "010_roles.sql")
             run_file(database, "060_measurement.sql")
-            for role in ROLES:
+            for role in (*ROLES, AIRFLOW):
                 _set_password(database, role, self._credentials.password(role))
             wanted = self._settings.postgres_password.get_secret_value()
             if wanted and wanted != self._credentials.password(SUPERUSER):

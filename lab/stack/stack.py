@@ -3,13 +3,15 @@
 import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 
 import httpx
 import psutil
 
 from lab.console import Progress, Step
-from lab.stack import process
+from lab.stack import addresses, process
 from lab.stack.agents import Agents
+from lab.stack.airflow import API_SERVER, COMPONENTS, Airflow
 from lab.stack.connect import Connect
 from lab.stack.credentials import Credentials
 from lab.stack.home import STATE, Home, private_home, standard_home
@@ -32,6 +34,7 @@ class Stack:
         self.credentials = Credentials(home, settings)
         self.postgres = Postgres(home, settings, self.credentials)
         self.kafka = Kafka(home, settings)
+        self.airflow = Airflow(home, settings, self.credentials)
 
     @property
     def connect(self) -> Connect:
@@ -50,12 +53,20 @@ class Stack:
         """What puts the agents of the standard names onto the versions that the settings call for."""
         return Rebuilder(self.settings, self.agents(), self.credentials.alerts_dsn(self.settings), self.progress)
 
-    def up(self) -> None:
+    def up(self, *, with_airflow: bool = False) -> None:
         """Services, connector and agents; when it fails or is interrupted, what it had started is stopped."""
         with self._all_or_nothing():
-            self._check_ports(with_agents=True)
+            self._check_ports(with_agents=True, with_airflow=with_airflow)
             self._start_services()
             self._start_pipeline()
+            if with_airflow:
+                self.airflow.up(self.postgres, self.progress)
+
+    def start_airflow(self) -> None:
+        """Airflow beside services that run, for a stack without the standard pipeline."""
+        with self._all_or_nothing():
+            self._check_ports(with_agents=False, with_airflow=True)
+            self.airflow.up(self.postgres, self.progress)
 
     def start_services(self) -> None:
         """PostgreSQL, Kafka and Connect; whatever runs already is left running."""
@@ -75,7 +86,7 @@ class Stack:
                     process.stop(self.home, name)
             raise
 
-    def _check_ports(self, *, with_agents: bool) -> None:
+    def _check_ports(self, *, with_agents: bool, with_airflow: bool = False) -> None:
         """Every port of what does not run yet, before anything is started."""
         settings = self.settings
         wanted = [
@@ -87,6 +98,8 @@ class Stack:
         if with_agents:
             for number, rule in enumerate(RULES):
                 wanted.append((self.agents().name(rule), settings.agent_metrics_port + number, "AGENT_METRICS_PORT"))
+        if with_airflow:
+            wanted.append((API_SERVER, settings.airflow_port, "AIRFLOW_PORT"))
         for name, port, setting in wanted:
             if process.running(self.home, name) is None:
                 process.check_port(port, name, setting)
@@ -112,7 +125,7 @@ class Stack:
                 self.connect.start()
                 self.connect.wait()
                 step.detail = self._where("connect", self.settings.connect_url)
-        self._save_settings()
+        addresses.save(self.home, self.settings)
 
     def _start_pipeline(self) -> None:
         """The standard names on our own server: databases, topic, connector, agents."""
@@ -146,6 +159,7 @@ class Stack:
         """Stop everything that was started here, newest first; returns the names of what ran."""
         stopped = []
         services = {"postgres": self.postgres.stop, "kafka": self.kafka.stop}
+        services |= {name: partial(self.airflow.stop, name) for name in COMPONENTS}
         order = [name for name in process.names(self.home) if name not in ("postgres", "kafka", "connect")]
         for name in [*reversed(order), "connect", "kafka", "postgres"]:
             found = process.running(self.home, name)
@@ -169,21 +183,6 @@ class Stack:
         found = process.running(self.home, name)
         return f"pid {found.pid if found else '?'}, {port}, log {process.log_of(self.home, name)}"
 
-    def _save_settings(self) -> None:
-        """Note the addresses, so that later commands find this stack without being told again."""
-        keys = ("pgport", "kafka_bootstrap_servers", "kafka_controller_port", "connect_url")
-        saved = {key: getattr(self.settings, key) for key in keys}
-        (self.home.path / "addresses.json").write_text(json.dumps(saved))
-
-
-def saved_addresses(home: Home) -> dict[str, object]:
-    """The addresses that a running stack was started with."""
-    try:
-        found: dict[str, object] = json.loads((home.path / "addresses.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return found
-
 
 def standard_stack(progress: Progress, **overrides: object) -> Stack:
     """The checkout's own stack; while it runs, on the addresses it was started with."""
@@ -191,7 +190,7 @@ def standard_stack(progress: Progress, **overrides: object) -> Stack:
     settings = load_settings(**overrides)
     home = standard_home(settings)
     if any(process.running(home, name) for name in process.names(home)):
-        settings = load_settings(**{**overrides, **saved_addresses(home)})
+        settings = load_settings(**{**overrides, **addresses.saved(home)})
     return Stack(home, settings, progress)
 
 
@@ -211,18 +210,19 @@ def running_stack(progress: Progress, **overrides: object) -> Iterator[Stack]:
 def private_stack(progress: Progress, **overrides: object) -> Iterator[Stack]:
     """A stack of its own on free ports, stopped and removed at the end."""
     sweep_private(progress)
-    postgres, broker, controller, connect = process.free_ports(4)
-    addresses = {
+    postgres, broker, controller, connect, airflow = process.free_ports(5)
+    own = {
         "pghost": LOOPBACK,
         "pgport": postgres,
         "kafka_bootstrap_servers": f"{LOOPBACK}:{broker}",
         "kafka_controller_port": controller,
         "connect_url": f"http://{LOOPBACK}:{connect}",
+        "airflow_port": airflow,
         "alerts_dsn": "",
         "postgres_password": "",
     }
     home = private_home()
-    stack = Stack(home, load_settings(**{**overrides, **addresses}), progress)
+    stack = Stack(home, load_settings(**{**overrides, **own}), progress)
     try:
         stack.start_services()
         yield stack

@@ -1,0 +1,225 @@
+"""The stack's Airflow: four components, each a process with its own log; metadata in the stack's PostgreSQL.
+
+Started in this order: 1 database and tables; 2 API server, DAG processor, triggerer; 3 connections; 4 the scheduler,
+so that no task runs before its connections are right. No component serves logs: the API server reads their files.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing, suppress
+from datetime import datetime
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+from psycopg2 import sql
+from psycopg2.extensions import parse_dsn
+
+from lab.console import Progress
+from lab.stack import airflow_config as config
+from lab.stack import process
+from lab.stack.airflow_api import HEALTH, AirflowApi
+from lab.stack.credentials import AIRFLOW, Credentials
+from lab.stack.home import Home
+from lab.stack.postgres import Postgres
+from lab.stack.scope import create_database
+from twinpath.errors import ServiceFault
+from twinpath.settings import LOOPBACK, Settings
+
+API_SERVER = "airflow-api-server"
+SCHEDULER = "airflow-scheduler"
+TRIGGERER = "airflow-triggerer"
+COMPONENTS = {
+    API_SERVER: ["api-server"],
+    "airflow-dag-processor": ["dag-processor"],
+    TRIGGERER: ["triggerer", "--skip-serve-logs"],
+    SCHEDULER: ["scheduler", "--skip-serve-logs"],
+}
+DESCRIPTIONS = {
+    "twinpath_source": "the table transactions, read only",
+    "twinpath_alerts": "the alert store",
+    "office_db": "temperature readings and their averages",
+}
+START_TIMEOUT_S = 150.0
+MIGRATE = "airflow-migrate"
+
+
+class Airflow:
+    """The Airflow of one stack."""
+
+    def __init__(self, home: Home, settings: Settings, credentials: Credentials) -> None:
+        self._home = home
+        self._settings = settings
+        self._credentials = credentials
+
+    @property
+    def api(self) -> AirflowApi:
+        """Its REST API, as the administrator."""
+        return AirflowApi(config.url(self._settings), config.admin_password(self._home)[0])
+
+    def known(self) -> bool:
+        """True when this stack ever had an Airflow."""
+        return config.folder(self._home).exists()
+
+    def started(self) -> bool:
+        """True when it was started and not stopped since."""
+        return any(name in process.names(self._home) for name in COMPONENTS)
+
+    def up(self, postgres: Postgres, progress: Progress) -> None:
+        """Start what does not run, wait until all four are healthy and every DAG file was read; safe to run again."""
+        password, fresh = config.admin_password(self._home)
+        text = config.write(self._home, self._settings, self._credentials)
+        environment = config.environment(self._home, self._settings)
+        self._stop_outdated(text, environment, progress)
+        self._migrate(postgres, environment, progress)
+        for name in COMPONENTS:
+            if name == SCHEDULER:
+                self._wait_for_api()
+                self.put_connections(self._settings)
+            self._start(name, environment, progress)
+        with progress.step("airflow") as step:
+            for component, suffix in HEALTH.items():
+                name = f"airflow-{suffix}" if suffix else API_SERVER
+                process.wait_until(
+                    self._home, name, partial(self.healthy, component), START_TIMEOUT_S, "it was healthy"
+                )
+            self._wait_for_dags()
+            step.detail = f"{config.url(self._settings)}, DAGs {', '.join(sorted(self.api.dags()))}"
+        where = self._home.secrets / config.ADMIN_FILE
+        shown = f"password {password} (shown this once; it is kept in {where})" if fresh else f"password in {where}"
+        progress.say(f"airflow: log in at {config.url(self._settings)} as {config.ADMIN}, {shown}")
+
+    def stop(self, name: str) -> bool:
+        """Stop one component. The scheduler would wait for its tasks: these are ended first, and tried again later.
+
+        The triggerer waits ten seconds for triggers, also when there are none: it is not given them.
+        """
+        if name == SCHEDULER:
+            for group in self._task_groups():
+                with suppress(ProcessLookupError):
+                    os.killpg(group, signal.SIGTERM)
+        return process.stop(self._home, name, timeout_s=2 if name == TRIGGERER else process.STOP_TIMEOUT_S)
+
+    def healthy(self, component: str) -> bool:
+        """True when a component ("scheduler") says that it is healthy, by a heartbeat since it was started."""
+        found = self.api.health().get(component, {})
+        if found.get("status") != "healthy":
+            return False
+        running = process.running(self._home, f"airflow-{HEALTH[component]}")
+        beat = found.get(f"latest_{component}_heartbeat")
+        return component == "metadatabase" or (
+            running is not None
+            and beat is not None
+            and datetime.fromisoformat(beat).timestamp() > running.create_time()
+        )
+
+    def put_connections(self, settings: Settings) -> None:
+        """The connections of the DAGs, for these names (standard or a run's); passwords are written anew."""
+        credentials = self._credentials
+        source = settings.source_dsn.get_secret_value()
+        averages = settings.averages_dsn.get_secret_value()
+        targets = {
+            "twinpath_source": source or credentials.dsn("twinpath_reader", settings.source_database),
+            "twinpath_alerts": credentials.alerts_dsn(settings),
+            "office_db": averages or credentials.dsn("twinpath_averages", settings.temperature_database),
+        }
+        spark = {
+            "connection_id": "spark_local",
+            "conn_type": "spark",
+            "description": "Spark on this machine, two cores",
+            "host": "local[2]",
+            "extra": json.dumps({"deploy-mode": "client", "spark-binary": "spark-submit"}),
+        }
+        self.api.put_connections([*(_postgres(name, dsn) for name, dsn in targets.items()), spark])
+
+    def _start(self, name: str, environment: dict[str, str], progress: Progress) -> None:
+        found = process.running(self._home, name)
+        if found is not None:
+            progress.say(f"{name}: already running (pid {found.pid})")
+            return
+        process.stop(self._home, name)  # ends what a killed one left behind
+        started = process.start(self._home, name, _command(*COMPONENTS[name]), environment)
+        progress.say(f"{name}: starting, pid {started.pid}, log {process.log_of(self._home, name)}")
+
+    def _stop_outdated(self, text: str, environment: dict[str, str], progress: Progress) -> None:
+        """Components that were started with other settings are stopped."""
+        note = config.folder(self._home) / "started"
+        wanted = hashlib.sha256(repr((text, sorted(environment.items()))).encode()).hexdigest()
+        if note.exists() and note.read_text() != wanted and self.started():
+            progress.say("airflow: its settings changed, starting it anew")
+            for name in reversed(COMPONENTS):
+                self.stop(name)
+        note.write_text(wanted)
+
+    def _migrate(self, postgres: Postgres, environment: dict[str, str], progress: Progress) -> None:
+        """The metadata database, owned by its own role, with the tables of this Airflow."""
+        with closing(postgres.connect("postgres")) as session, session.cursor() as cursor:
+            create_database(session, config.DATABASE)
+            names = (sql.Identifier(config.DATABASE), sql.Identifier(AIRFLOW))
+            cursor.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(*names))
+            cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(names[0]))
+        note = config.folder(self._home) / "migrated"
+        wanted = version("apache-airflow")
+        with closing(postgres.connect(config.DATABASE)) as session, session.cursor() as cursor:
+            cursor.execute("SELECT to_regclass('public.alembic_version') IS NOT NULL")
+            if cursor.fetchone() == (True,) and note.exists() and note.read_text() == wanted:
+                return
+        with progress.step(MIGRATE) as step, process.log_of(self._home, MIGRATE).open("ab") as log:
+            done = subprocess.run(
+                _command("db", "migrate"), stdout=log, stderr=log, env={**os.environ, **environment}, check=False
+            )
+            if done.returncode:
+                raise ServiceFault(
+                    f"airflow db migrate failed with status {done.returncode}; {process.tail(self._home, MIGRATE)}"
+                )
+            step.done = "done"
+        note.write_text(wanted)
+
+    def _wait_for_api(self) -> None:
+        process.wait_until(self._home, API_SERVER, lambda: bool(self.api.health()), START_TIMEOUT_S, "it answered")
+
+    def _wait_for_dags(self) -> None:
+        """Wait until each file with a DAG is known, as a DAG or as an import error."""
+        wanted = {path.name for path in config.DAGS.glob("*.py")}
+        api = self.api
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while missing := wanted - set(api.dags().values()) - set(api.import_errors()):
+            if time.monotonic() > deadline:
+                raise ServiceFault(f"Airflow has not read {sorted(missing)} in {START_TIMEOUT_S:.0f} s")
+            time.sleep(0.2)
+
+    def _task_groups(self) -> list[int]:
+        """Process groups of the running tasks: in the scheduler's session, but each a group of its own."""
+        groups = set()
+        for one in process.members(self._home, SCHEDULER):
+            with suppress(ProcessLookupError):
+                groups.add(os.getpgid(one.pid))
+        found = process.running(self._home, SCHEDULER)
+        return sorted(groups - {found.pid if found else 0})
+
+
+def _command(*arguments: str) -> list[str]:
+    """`airflow ...` by our Python; variables of the caller's shell that would overrule airflow.cfg are taken out."""
+    unset = [part for name in config.foreign() for part in ("-u", name)]
+    return [*(["env", *unset] if unset else []), sys.executable, "-m", "airflow", *arguments]
+
+
+def _postgres(connection_id: str, dsn: str) -> dict[str, Any]:
+    """A connection as Airflow's API takes it, from a libpq DSN."""
+    parts = parse_dsn(dsn)
+    return {
+        "connection_id": connection_id,
+        "conn_type": "postgres",
+        "description": DESCRIPTIONS[connection_id],
+        "host": parts.pop("host", LOOPBACK),
+        "port": int(parts.pop("port", 5432)),
+        "schema": parts.pop("dbname", ""),
+        "login": parts.pop("user", ""),
+        "password": parts.pop("password", ""),
+        "extra": json.dumps(parts) if parts else None,
+    }

@@ -1,0 +1,95 @@
+"""Airflow's REST API, as far as the lab uses it."""
+
+from typing import Any
+
+import httpx
+
+from lab.stack.airflow_config import ADMIN
+from twinpath.errors import ServiceFault
+
+CALL_TIMEOUT_S = 30.0
+HEALTH = {"metadatabase": "", "scheduler": "scheduler", "triggerer": "triggerer", "dag_processor": "dag-processor"}
+
+
+class AirflowApi:
+    """Calls as the administrator; a token is fetched at the first one."""
+
+    def __init__(self, address: str, password: str) -> None:
+        self._address = address
+        self._password = password
+        self._token = ""
+
+    def health(self) -> dict[str, dict[str, Any]]:
+        """Status and latest heartbeat by component; {} when nothing answers. The HTTP status is always 200."""
+        try:
+            answer = httpx.get(f"{self._address}/api/v2/monitor/health", timeout=5)
+            found: dict[str, dict[str, Any]] = answer.json()
+        except (httpx.HTTPError, ValueError):
+            return {}
+        return found if isinstance(found, dict) and "metadatabase" in found else {}
+
+    def put_connections(self, connections: list[dict[str, Any]]) -> None:
+        """Create connections, or overwrite those that exist."""
+        action = {"action": "create", "entities": connections, "action_on_existence": "overwrite"}
+        answer = self.call("PATCH", "/connections", {"actions": [action]})
+        done = answer.get("create") or {}
+        if done.get("errors") or len(done.get("success", [])) != len(connections):
+            problems = [one.get("error", "unknown") for one in done.get("errors", [])]
+            raise ServiceFault(f"Airflow took {done.get('success')} of {len(connections)} connections: {problems}")
+
+    def dags(self) -> dict[str, str]:
+        """File, below the folder of DAGs, by DAG id."""
+        found = self.call("GET", "/dags?limit=100")["dags"]
+        return {one["dag_id"]: one["relative_fileloc"] for one in found}
+
+    def import_errors(self) -> dict[str, str]:
+        """Last line of the traceback by file that cannot be imported."""
+        found = self.call("GET", "/importErrors?limit=100")["import_errors"]
+        return {one["filename"]: one["stack_trace"].strip().splitlines()[-1] for one in found}
+
+    def trigger(self, dag_id: str, logical_date: str | None = None, **conf: Any) -> str:
+        """Start a run with these params; returns its run id. `logical_date` (ISO) names a past interval."""
+        made = self.call("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": logical_date, "conf": conf})
+        return str(made["dag_run_id"])
+
+    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """State, interval and times of one run."""
+        return self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
+
+    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """State, try number and times (queued, started, ended) of each task of a run."""
+        found: list[dict[str, Any]] = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")[
+            "task_instances"
+        ]
+        return found
+
+    def clear(self, dag_id: str, run_id: str) -> None:
+        """Clear every task of a run, so that it runs again."""
+        self.call("POST", f"/dags/{dag_id}/dagRuns/{run_id}/clear", {"dry_run": False})
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """One call below /api/v2; ServiceFault with Airflow's own words when it refuses."""
+        try:
+            headers = {"Authorization": f"Bearer {self._token or self._log_in()}"}
+            answer = httpx.request(
+                method, f"{self._address}/api/v2{path}", json=body, headers=headers, timeout=CALL_TIMEOUT_S
+            )
+            answer.raise_for_status()
+            found: dict[str, Any] = answer.json()
+        except httpx.HTTPStatusError as error:
+            raise ServiceFault(
+                f"Airflow: {method} {path}: status {error.response.status_code}: {error.response.text[:300]}"
+            ) from None
+        except httpx.HTTPError as error:
+            raise ServiceFault(f"Airflow at {self._address} does not answer ({type(error).__name__})") from None
+        return found
+
+    def _log_in(self) -> str:
+        answer = httpx.post(
+            f"{self._address}/auth/token",
+            json={"username": ADMIN, "password": self._password},
+            timeout=CALL_TIMEOUT_S,
+        )
+        answer.raise_for_status()
+        self._token = str(answer.json()["access_token"])
+        return self._token
