@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
-from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import pyarrow as pa
 
+from spark_jobs.columns import ROWS
 from spark_jobs.judged import Ids
 from twinpath.detection.buckets import BucketCodec, bucket_of
 from twinpath.detection.detector import UserState, empty, step
-from twinpath.detection.fields import database_us, decimal_cents, integer, optional_integer
+from twinpath.detection.fields import database_us, decimal_cents, integer
 from twinpath.detection.history import History
 from twinpath.detection.model import Alert, Change, Op, Position, Transaction
 from twinpath.detection.rules import Rule
@@ -30,16 +30,8 @@ INCARNATION = 1
 XIDS = 2**32
 
 
-class Row(NamedTuple):
-    """One row of columns.ROWS."""
-
-    id: int
-    user_id: int
-    amount: str
-    created_us: int
-    merchant_id: int | None
-    xid: int
-    commit_us: int | None
+Row = tuple[int, int, str, int, int | None, int, int | None]
+"""The columns of columns.ROWS; what is declared here without None may still be null in a row that cannot be judged."""
 
 
 class StagedAlert(msgspec.Struct, array_like=True):
@@ -86,63 +78,79 @@ class Plan:
     rules: tuple[RulePlan, ...]
 
 
+class _Intake:
+    """Which rows of a bucket are new to rules that stand at the same point, and what changes they are."""
+
+    def __init__(self, plan: Plan, of_rules: RulePlan) -> None:
+        self._run = of_rules.run + 1
+        self._horizon = of_rules.horizon
+        self._folded_before = of_rules.folded
+        self._judged_before = of_rules.judged
+        self._next_horizon = plan.next_horizon
+        self._teach_before_us = plan.teach_before_us
+        self._by_id = plan.watermark == "id"
+        self.rows = 0
+        self.highest = -(2**63)
+        self.judged: list[int] = []
+        self.folded: list[tuple[int, int]] = []
+        self.letters: list[StagedLetter] = []
+
+    def change(self, row: Row) -> Change | None:
+        """The row version as a change; None when an earlier run folded it, or when it cannot be read.
+
+        Its position is its place in this run, which never decreases for a user.
+        """
+        tx_id, user_id, _, created_us, _, xid, commit_us = row
+        if xid < self._horizon or (self._folded_before and (tx_id, xid) in self._folded_before):
+            return None
+        self.rows += 1
+        if xid >= self._next_horizon:
+            self.folded.append((tx_id, xid))
+        try:
+            transaction = _transaction(row)
+        except DecodeError as problem:
+            self.letters.append(StagedLetter(tx_id, str(problem)))
+            return None
+        self.highest = max(self.highest, tx_id if self._by_id else created_us)
+        op: Op = "c"
+        place = Position(INCARNATION, self._run, self.rows)
+        if tx_id in self._judged_before:
+            op = "u"
+        elif (commit_us or 0) < self._teach_before_us:
+            op, place = "r", Position(INCARNATION, 0, 0)
+        self.judged.append(tx_id)
+        return Change(op, user_id, tx_id, place, None, transaction, xid % XIDS, commit_us)
+
+
 class _Fold:
     """One bucket, one rule."""
 
-    def __init__(self, plan: Plan, of_rule: RulePlan, states: dict[int, bytes], codec: BucketCodec) -> None:
-        self._plan = plan
+    def __init__(self, of_rule: RulePlan, intake: _Intake, states: dict[int, bytes], codec: BucketCodec) -> None:
         self.of_rule = of_rule
+        self.intake = intake
         self._kept = states
         self._codec = codec
         self._live: dict[int, UserState[History]] = {}
-        self._place = 0
-        self.rows = 0
-        self.highest = -(2**63)
         self.alerts: list[StagedAlert] = []
-        self.letters: list[StagedLetter] = []
         self.counts: Counter[str] = Counter()
-        self.judged: list[int] = []
-        self.folded: list[tuple[int, int]] = []
 
-    def add(self, row: Row, transaction: Transaction | str) -> None:
-        """Fold one row version, unless an earlier run did; a text is the reason why it cannot be read."""
-        of_rule = self.of_rule
-        if row.xid < of_rule.horizon or (row.id, row.xid) in of_rule.folded:
-            return
-        self.rows += 1
-        if row.xid >= self._plan.next_horizon:
-            self.folded.append((row.id, row.xid))
-        if isinstance(transaction, str):
-            self.counts["dead_letters"] += 1
-            self.letters.append(StagedLetter(row.id, transaction))
-            return
-        self.highest = max(self.highest, row.id if self._plan.watermark == "id" else row.created_us)
-        state = self._live.get(row.user_id)
+    def add(self, change: Change) -> None:
+        """Fold one change."""
+        user_id = change.user_id
+        state = self._live.get(user_id)
         if state is None:
-            data = self._kept.get(row.user_id)
-            state = empty(of_rule.rule) if data is None else self._codec.decode_user(data)
-            self._live[row.user_id] = state
-        _, outcome = step(of_rule.rule, state, self._change(row, transaction))
+            data = self._kept.get(user_id)
+            state = empty(self.of_rule.rule) if data is None else self._codec.decode_user(data)
+            self._live[user_id] = state
+        _, outcome = step(self.of_rule.rule, state, change)
         self.counts[outcome.kind] += 1
         if outcome.alert is not None:
-            self.alerts.append(StagedAlert(outcome.alert, row.commit_us))
+            self.alerts.append(StagedAlert(outcome.alert, change.committed_us))
 
     def state(self) -> bytes:
         """The whole bucket."""
         live = {user: self._codec.encode_user(state) for user, state in self._live.items()}
         return self._codec.join(self._kept | live)
-
-    def _change(self, row: Row, transaction: Transaction) -> Change:
-        """A row as a change; its position is its place in this run, which never decreases for a user."""
-        op: Op = "c"
-        place = Position(INCARNATION, self.of_rule.run + 1, self._place)
-        self._place += 1
-        if row.id in self.of_rule.judged:
-            op = "u"
-        elif (row.commit_us or 0) < self._plan.teach_before_us:
-            op, place = "r", Position(INCARNATION, 0, 0)
-        self.judged.append(row.id)
-        return Change(op, row.user_id, row.id, place, None, transaction, row.xid % XIDS, row.commit_us)
 
 
 def folding(plan: Plan) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
@@ -151,40 +159,51 @@ def folding(plan: Plan) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.Reco
     def fold(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         codecs = {one.rule.name: BucketCodec(one.rule) for one in plan.rules}
         with closing(StoreSession(plan.alerts_dsn)) as session:
-            for bucket, rows in groupby(_rows(batches, plan.buckets), key=itemgetter(0)):
-                folds = []
-                for one in plan.rules:
-                    codec = codecs[one.rule.name]
-                    folds.append(_Fold(plan, one, _stored(session, plan, one, bucket, codec), codec))
-                for _, row in rows:
-                    transaction = _transaction(row)
-                    for one_fold in folds:
-                        one_fold.add(row, transaction)
-                for one_fold in folds:
-                    _stage(session, plan, bucket, one_fold)
-                    yield _line(bucket, one_fold)
+            for bucket, rows in groupby(_rows(batches), key=lambda row: bucket_of(row[1] or 0, plan.buckets)):
+                by_intake = _folds(plan, bucket, session, codecs)
+                for row in rows:
+                    for intake, folds in by_intake:
+                        change = intake.change(row)
+                        if change is not None:
+                            for one in folds:
+                                one.add(change)
+                for _, folds in by_intake:
+                    for one in folds:
+                        _stage(session, plan, bucket, one)
+                        yield _line(bucket, one)
 
     return fold
 
 
-def _rows(batches: Iterable[pa.RecordBatch], buckets: int) -> Iterator[tuple[int, Row]]:
+def _folds(
+    plan: Plan, bucket: int, session: StoreSession, codecs: dict[str, BucketCodec]
+) -> list[tuple[_Intake, list[_Fold]]]:
+    """The folds of a bucket; rules that stand at the same point share what is taken in."""
+    points: dict[tuple[object, ...], tuple[_Intake, list[_Fold]]] = {}
+    for one in plan.rules:
+        point = (one.run, one.horizon, one.folded, one.judged)
+        intake, folds = points.setdefault(point, (_Intake(plan, one), []))
+        codec = codecs[one.rule.name]
+        folds.append(_Fold(one, intake, _stored(session, plan, one, bucket, codec), codec))
+    return list(points.values())
+
+
+def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[Row]:
+    """Rows of columns.ROWS, whatever else the batches hold."""
     for batch in batches:
-        for row in map(Row._make, zip(*(batch.column(name).to_pylist() for name in Row._fields), strict=True)):
-            yield bucket_of(row.user_id or 0, buckets), row
+        yield from zip(*(batch.column(field.name).to_pylist() for field in ROWS.fields), strict=True)
 
 
-def _transaction(row: Row) -> Transaction | str:
-    """The row as the rules read it, or why it cannot be read: the decoder of the agents, field by field."""
-    try:
-        return Transaction(
-            integer(row.id, "id"),
-            integer(row.user_id, "user_id"),
-            decimal_cents(row.amount or "null", "amount"),
-            database_us(row.created_us, "created_at"),
-            optional_integer(row.merchant_id, "merchant_id"),
-        )
-    except DecodeError as problem:
-        return str(problem)
+def _transaction(row: Row) -> Transaction:
+    """The row as the rules read it; DecodeError of the agents' own decoder, field by field."""
+    tx_id, user_id, amount, created_us, merchant_id, _, _ = row
+    return Transaction(
+        tx_id,
+        integer(user_id, "user_id"),
+        decimal_cents("null" if amount is None else amount, "amount"),
+        database_us(created_us, "created_at"),
+        merchant_id,
+    )
 
 
 def _stored(session: StoreSession, plan: Plan, of_rule: RulePlan, bucket: int, codec: BucketCodec) -> dict[int, bytes]:
@@ -209,8 +228,13 @@ def _stage(session: StoreSession, plan: Plan, bucket: int, fold: _Fold) -> None:
             "INSERT INTO batch_staged (attempt, rule, bucket, state, alerts, letters) VALUES (%s, %s, %s, %s, %s, %s) "
             "ON CONFLICT (attempt, rule, bucket) DO UPDATE SET state = excluded.state, alerts = excluded.alerts, "
             "letters = excluded.letters",
-            [plan.attempt, of_rule.rule.name, bucket, state, encode(fold.alerts), encode(fold.letters)],
+            [plan.attempt, of_rule.rule.name, bucket, state, encode(fold.alerts), encode(fold.intake.letters)],
         )
+
+
+def _counted(fold: _Fold) -> dict[str, int]:
+    letters = len(fold.intake.letters)
+    return dict(fold.counts) | ({"dead_letters": letters} if letters else {})
 
 
 def _line(bucket: int, fold: _Fold) -> pa.RecordBatch:
@@ -219,11 +243,11 @@ def _line(bucket: int, fold: _Fold) -> pa.RecordBatch:
     values: dict[str, Any] = {
         "bucket": pa.array([bucket], pa.int32()),
         "rule": pa.array([fold.of_rule.rule.name], pa.string()),
-        "rows": pa.array([fold.rows], pa.int64()),
+        "rows": pa.array([fold.intake.rows], pa.int64()),
         "alerts": pa.array([len(fold.alerts)], pa.int64()),
-        "judged": pa.array([Ids.of(fold.judged).encode()], pa.binary()),
-        "folded": pa.array([encode(fold.folded)], pa.binary()),
-        "highest": pa.array([fold.highest], pa.int64()),
-        "counts": pa.array([encode(dict(fold.counts))], pa.binary()),
+        "judged": pa.array([Ids.of(fold.intake.judged).encode()], pa.binary()),
+        "folded": pa.array([encode(fold.intake.folded)], pa.binary()),
+        "highest": pa.array([fold.intake.highest], pa.int64()),
+        "counts": pa.array([encode(_counted(fold))], pa.binary()),
     }
     return pa.RecordBatch.from_arrays(list(values.values()), names=list(values))
