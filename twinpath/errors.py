@@ -8,6 +8,7 @@
     +-- ServiceFault            a service that we start or use does not answer as it must
     |   +-- AlertStoreUnavailable   the alert store cannot be reached now; try again
     |   +-- ChangeLogUnavailable    Kafka cannot be reached now; try again
+    |   +-- TemperaturesUnavailable the database of the temperatures cannot be reached now; try again
     +-- DecodeError             one record of the change log cannot be read (kept as a dead letter)
     +-- ExactnessError          going on would lose or invent something: stop and say so
         +-- GapError                records that were never judged are gone from the log
@@ -56,6 +57,10 @@ class AlertStoreUnavailable(ServiceFault):
 
 class ChangeLogUnavailable(ServiceFault):
     """Kafka cannot be reached now."""
+
+
+class TemperaturesUnavailable(ServiceFault):
+    """The database of the temperatures cannot be reached now."""
 
 
 class DecodeError(TwinpathError):

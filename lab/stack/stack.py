@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import partial
 
 import httpx
@@ -16,9 +16,9 @@ from lab.stack.connect import Connect
 from lab.stack.credentials import Credentials
 from lab.stack.home import STATE, Home, private_home, standard_home
 from lab.stack.kafka import Kafka
-from lab.stack.postgres import Postgres, run_file
+from lab.stack.postgres import Postgres
 from lab.stack.rebuild import Rebuilder
-from lab.stack.scope import Scope, create_database
+from lab.stack.scope import Scope
 from twinpath.detection.rules import RULES
 from twinpath.settings import LOOPBACK, Settings, load_settings
 
@@ -130,10 +130,7 @@ class Stack:
     def _start_pipeline(self) -> None:
         """The standard names on our own server: databases, topic, connector, agents."""
         scope = self.scope()
-        with closing(self.postgres.connect("postgres")) as session:
-            create_database(session, "office_db")
-        with closing(self.postgres.connect("office_db")) as session:
-            run_file(session, "030_temperature_readings.sql")
+        scope.create_temperatures(self.postgres.connect)
         with self.progress.step("connector") as step:
             scope.create_databases(self.postgres.connect)
             scope.create_topic()

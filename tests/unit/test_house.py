@@ -155,7 +155,7 @@ def test_every_link_and_every_named_file_exists(page: Path) -> None:
     text = page.read_text()
     links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if "://" not in link]
     missing = [link for link in links if not (page.parent / link).exists()]
-    named = re.findall(r"`((?:twinpath|streaming|lab|sql|docker|tests|docs)/[\w./-]+\.\w+)`", text)
+    named = re.findall(r"`((?:twinpath|streaming|temperature|lab|sql|docker|tests|docs)/[\w./-]+\.\w+)`", text)
     missing += [name for name in named if not (ROOT / name).exists()]
     assert missing == []
 
