@@ -19,7 +19,8 @@ from twinpath.detection.model import Alert, Change
 from twinpath.detection.replay import Replay
 from twinpath.detection.rules import Rule
 
-KINDS = ("judged", "taught", "corrected", "forgotten", "duplicate", "too_old", "conflict")
+FOLDED = ("judged", "taught", "corrected", "forgotten", "too_old", "conflict")
+KINDS = (*FOLDED, "duplicate")
 
 
 class AgentFound(msgspec.Struct):
@@ -42,24 +43,31 @@ class AgentFound(msgspec.Struct):
     users_with_other_state: list[int]
     users_with_other_history: list[int]
     counters_of_replay: dict[str, int]
+    counters_of_log: dict[str, int]
     dead_letters: int
 
     @property
     def lost(self) -> int:
-        """Alerts that either oracle calls for and the agent does not have."""
-        return max(len(self.missing), len(self.missing_in_log))
+        """Changes that the agent did not fold, and alerts that either oracle calls for and it does not have."""
+        return max(0, -self._folded_beyond()) + max(len(self.missing), len(self.missing_in_log))
 
     @property
     def beyond(self) -> int:
-        """Alerts that the agent has and either oracle does not call for."""
-        return max(len(self.extra), len(self.extra_in_log))
+        """Changes that the agent folded beyond the log, and alerts that it has and either oracle does not call for."""
+        return max(0, self._folded_beyond()) + max(len(self.extra), len(self.extra_in_log))
+
+    def _folded_beyond(self) -> int:
+        """Changes that the agent folded, minus those that were written; what it dropped as duplicate is not folded."""
+        return sum(self.counters.get(kind, 0) for kind in FOLDED) - sum(self.counters_of_log.values())
 
     @property
     def equal(self) -> bool:
         """True when nothing differs from either oracle."""
-        counted = {kind: count for kind in KINDS if (count := self.counters.get(kind, 0))}
         apart = (self.users_out_of_commit_order, self.users_with_other_state, self.users_with_other_history)
-        return not (self.lost or self.beyond or any(apart) or self.dead_letters) and counted == self.counters_of_replay
+        if self.lost or self.beyond or any(apart) or self.dead_letters:
+            return False
+        by_topic, by_log = _counted(self.counters, KINDS), _counted(self.counters, FOLDED)
+        return by_topic == self.counters_of_replay and by_log == self.counters_of_log
 
 
 class Found(msgspec.Struct):
@@ -157,9 +165,14 @@ def _agent(session: Connection, rule: Rule, by_topic: Replay, by_log: Replay, co
         users_out_of_commit_order=_out_of_order(alerts, commits),
         users_with_other_state=evidence.differing_users,
         users_with_other_history=evidence.differing_histories,
-        counters_of_replay={kind: count for kind in KINDS if (count := by_topic.counts.get(kind, 0))},
+        counters_of_replay=_counted(by_topic.counts, KINDS),
+        counters_of_log=_counted(by_log.counts, FOLDED),
         dead_letters=evidence.dead_letters,
     )
+
+
+def _counted(counters: Mapping[str, int], kinds: Iterable[str]) -> dict[str, int]:
+    return {kind: count for kind in kinds if (count := counters.get(kind, 0))}
 
 
 def _out_of_order(alerts: Iterable[Alert], commits: Mapping[int, int]) -> list[int]:

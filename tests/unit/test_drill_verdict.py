@@ -103,6 +103,7 @@ def agent(rule: str = "spending", **changed: Any) -> AgentFound:
         users_with_other_state=[],
         users_with_other_history=[],
         counters_of_replay={"judged": 1_000, "duplicate": 5},
+        counters_of_log={"judged": 1_000},
         dead_letters=0,
     )
     return msgspec.structs.replace(good, **changed)
@@ -180,6 +181,15 @@ def test_recovery_is_also_told_of_the_faults_that_met_no_other() -> None:
 )
 def test_any_difference_of_an_agent_fails_the_run(changed: dict[str, Any]) -> None:
     assert torture([agent(), agent("velocity", **changed)]).verdict == "failed"
+
+
+def test_a_change_that_an_agent_dropped_or_folded_twice_is_counted_as_lost_or_extra() -> None:
+    dropped = torture([agent(counters={"judged": 999, "duplicate": 6}), agent("velocity")])
+    assert (dropped.lost, dropped.extra, dropped.verdict) == (1, 0, "failed")
+    twice = torture([agent(counters={"judged": 1_001, "duplicate": 4}), agent("velocity")])
+    assert (twice.lost, twice.extra, twice.verdict) == (0, 1, "failed")
+    moved = torture([agent(counters={"judged": 999, "corrected": 1, "duplicate": 5}), agent("velocity")])
+    assert (moved.lost, moved.extra, moved.verdict) == (0, 0, "failed")
 
 
 @pytest.mark.parametrize(
