@@ -1,8 +1,8 @@
 """What a bench ran on: machine, versions, load average and steal time; written at its start and at its end."""
 
-import json
 import os
 import platform
+import time
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -42,6 +42,23 @@ def conditions() -> dict[str, Any]:
     }
 
 
+def fsyncs_per_s(folder: Path, seconds: float = 1.0) -> float:
+    """Pages of 8 kB that one process writes and has on the disk per second, one after the other."""
+    path = folder / "fsync.bench"
+    page = bytes(8192)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        written, began = 0, time.monotonic()
+        while time.monotonic() - began < seconds:
+            os.pwrite(handle, page, 0)
+            os.fdatasync(handle)
+            written += 1
+        return round(written / (time.monotonic() - began), 1)
+    finally:
+        os.close(handle)
+        path.unlink()
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -67,8 +84,3 @@ def _jars() -> dict[str, str]:
             if name.startswith(artifact + "-") and part not in found:
                 found[part] = name.removeprefix(artifact + "-").partition("-plugin")[0].removesuffix(".jar")
     return found
-
-
-def as_text(value: object) -> str:
-    """A small value in one line, for a table."""
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)

@@ -14,6 +14,7 @@ from lab.bench import connectors
 from lab.bench.bed import Bed, Segment
 from lab.bench.committing import Commits, write
 from lab.bench.cpu import Usage, metered
+from lab.bench.machine import fsyncs_per_s
 from lab.bench.result import Figure, Result, flat
 from lab.bench.rounds import in_turn
 from lab.bench.second import Second, second_server
@@ -37,6 +38,7 @@ def compare(bed: Bed, result: Result, seconds: int, rounds: int, seed: int) -> N
         rate = max(1, int(highest * OPEN_SHARE))
         result.warm_up[PART] = f"{seconds} s of commits in closed loop; they set the rate of the open loop"
         result.limits["open_loop_per_s"] = rate
+        result.limits["fsyncs_per_s"] = fsyncs_per_s(bed.stack.postgres.data.parent)
         for number, name in in_turn(VARIANTS, rounds):
             figures, usage = _round(bed, second, name, seconds, rate, seed)
             result.add(PART, name, number, figures, usage)
