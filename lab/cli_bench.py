@@ -102,7 +102,7 @@ def group(parent: typer.Typer, wrapped: Callable[[Callable[..., None]], Callable
     bench = typer.Typer(name="bench", help=help_, no_args_is_help=True, rich_markup_mode=None)
     for command in (latency, agent, capture):
         bench.command()(wrapped(command))
-    parent.add_typer(bench)
+    parent.add_typer(bench, name="bench")
     return bench
 
 

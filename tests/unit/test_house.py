@@ -162,6 +162,7 @@ def test_every_link_and_every_named_file_exists(page: Path) -> None:
 
 def test_the_readme_names_every_command_and_every_command_exists() -> None:
     commands = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+    commands |= {group.name for group in cli.app.registered_groups}
     named = set(re.findall(r"twinpath ([a-z][a-z-]*)", (ROOT / "README.md").read_text()))
     assert commands <= named
     assert named - commands == set()
