@@ -1,0 +1,1 @@
+"""DAGs: as Airflow sees them, and run by a real Airflow."""
