@@ -22,7 +22,7 @@ from airflow.sdk import DAG, Asset, Connection, CronDataIntervalTimetable, Param
 from airflow.sdk.log import mask_secret
 from psycopg2.extensions import make_dsn
 
-from twinpath.batch_summary import FOLDED_OTHERWISE, report
+from twinpath.batch_summary import DEAD_LETTERS, report
 from twinpath.settings import ROOT, load_settings
 
 ALERTS = Asset(name="alerts_spark_batch", uri="twinpath://alerts/alert_log/spark_batch")
@@ -97,7 +97,7 @@ with DAG(
     @task(outlets=[ALERTS], retries=1)
     def check(run_id: Any = None, params: Any = None) -> dict[str, Any]:
         """Fail when a visible row was left out; return rows and alerts of the run."""
-        folded = PostgresHook("twinpath_alerts").get_records(FOLDED_OTHERWISE)
-        return report(summary_file(run_id), params["mode"], folded)
+        letters = PostgresHook("twinpath_alerts").get_records(DEAD_LETTERS)
+        return report(summary_file(run_id), params["mode"], letters)
 
     judge >> check()

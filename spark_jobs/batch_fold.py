@@ -104,6 +104,8 @@ class _Intake:
         if xid < self._horizon or (self._folded_before and (tx_id, xid) in self._folded_before):
             return None
         self.rows += 1
+        if self._by_id:
+            self.highest = max(self.highest, tx_id)
         if xid >= self._next_horizon:
             self.folded.append((tx_id, xid))
         try:
@@ -111,7 +113,8 @@ class _Intake:
         except DecodeError as problem:
             self.letters.append(StagedLetter(tx_id, str(problem)))
             return None
-        self.highest = max(self.highest, tx_id if self._by_id else created_us)
+        if not self._by_id:
+            self.highest = max(self.highest, created_us)
         op: Op = "c"
         place = Position(INCARNATION, self._run, self.rows)
         if tx_id in self._judged_before:

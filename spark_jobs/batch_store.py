@@ -102,10 +102,10 @@ class BatchStore:
                     alerts = self._differing(cursor, one.rule, alerts)
                 numbered = self._numbered(cursor, one.rule, alerts)
                 self._alerts.write_in(cursor, one.rule, numbered, letters, self._source, written)
-                if not full:
+                if not full:  # which begins from nothing each time
                     self._replace_states(cursor, attempt, one.rule)
-                key = PartitionKey(one.rule.name, one.rule.version, self._source, PARTITION)
-                add_counters(cursor, self._path, key, one.counts)
+                    key = PartitionKey(one.rule.name, one.rule.version, self._source, PARTITION)
+                    add_counters(cursor, self._path, key, one.counts)
             self._discard(cursor, attempt)
         return written
 

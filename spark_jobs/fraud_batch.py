@@ -84,7 +84,7 @@ def judge_once(spark: SparkSession, options: argparse.Namespace, settings: Setti
         "merged": written is not None,
         "rows_read": max(sum(line["rows"] for line in lines if line["rule"] == rule.name) for rule in rules),
         "rows_visible": visible,
-        "rows_judged": {one.rule.name: len(one.after.judged) for one in results},
+        "rows_known": {one.rule.name: len(one.after.judged) for one in results},
         "alerts_written": written.stored if written else 0,
         "counts": {one.rule.name: dict(one.counts) for one in results},
         "horizon": held.xmin,

@@ -9,18 +9,19 @@ import msgspec
 from twinpath.errors import ExactnessError, ServiceFault
 
 LOSSLESS = ("safe", "full")  # the other modes are kept to show what they miss
-# Rows that a rule folded without judging them, over all runs of the version that it folds now: (path, rule, rows).
-FOLDED_OTHERWISE = """
+# Rows that could not be judged, over all runs of the version that a rule folds now: (path, rule, rows).
+DEAD_LETTERS = """
 SELECT path, rule, sum(value)::bigint
 FROM counters JOIN (
     SELECT DISTINCT ON (path, rule) path, rule, rule_version FROM batch_progress ORDER BY path, rule, updated_at DESC
 ) AS latest USING (path, rule, rule_version)
-WHERE name IN ('taught', 'dead_letters')
+WHERE name = 'dead_letters'
 GROUP BY path, rule"""
 
 
 class BatchSummary(msgspec.Struct, frozen=True):
-    """One run of spark_jobs/fraud_batch.py; rows_judged counts ids by rule, over all runs except in mode full."""
+    """One run of spark_jobs/fraud_batch.py; rows_known counts, by rule, the ids that were judged
+    or taught, over all runs except in mode full."""
 
     mode: str
     path: str
@@ -29,7 +30,7 @@ class BatchSummary(msgspec.Struct, frozen=True):
     merged: bool
     rows_read: int
     rows_visible: int
-    rows_judged: dict[str, int]
+    rows_known: dict[str, int]
     alerts_written: int
     counts: dict[str, dict[str, int]]
     horizon: int
@@ -46,28 +47,25 @@ def read_summary(path: Path) -> BatchSummary:
         raise ServiceFault(f"{path} is no summary of the batch job: {error}") from None
 
 
-def left_out(summary: BatchSummary, folded_otherwise: Iterable[Sequence[Any]]) -> dict[str, int]:
+def left_out(summary: BatchSummary, dead_letters: Iterable[Sequence[Any]]) -> dict[str, int]:
     """By rule: visible rows that were neither judged, nor taught, nor kept as a dead letter, in this run or before.
 
-    A row that was deleted since still counts as judged, so this is a lower bound.
+    A row that was deleted since still counts as known, so this is a lower bound.
     """
-    otherwise = {rule: int(rows) for path, rule, rows in folded_otherwise if path == summary.path}
+    dead = {rule: int(rows) for path, rule, rows in dead_letters if path == summary.path}
     if summary.mode == "full":  # it begins from nothing each time
-        otherwise = {
-            rule: counts.get("taught", 0) + counts.get("dead_letters", 0) for rule, counts in summary.counts.items()
-        }
+        dead = {rule: counts.get("dead_letters", 0) for rule, counts in summary.counts.items()}
     return {
-        rule: max(0, summary.rows_visible - judged - otherwise.get(rule, 0))
-        for rule, judged in summary.rows_judged.items()
+        rule: max(0, summary.rows_visible - known - dead.get(rule, 0)) for rule, known in summary.rows_known.items()
     }
 
 
-def report(path: Path, mode: str, folded_otherwise: Iterable[Sequence[Any]]) -> dict[str, Any]:
+def report(path: Path, mode: str, dead_letters: Iterable[Sequence[Any]]) -> dict[str, Any]:
     """Rows and alerts of a run; ExactnessError when a mode that must not lose a row left one out."""
     summary = read_summary(path)
     if summary.mode != mode:
         raise ServiceFault(f"{path}: found a summary of mode {summary.mode}, wanted {mode}")
-    missed = left_out(summary, folded_otherwise)
+    missed = left_out(summary, dead_letters)
     if summary.merged and summary.mode in LOSSLESS and any(missed.values()):
         raise ExactnessError(
             f"{summary.path}: {summary.rows_visible} rows were visible, {summary.rows_read} were read, and these were "
