@@ -7,6 +7,7 @@ import httpx
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from lab.drills.line import Line
+from lab.stack import process
 from twinpath.detection.envelope import EnvelopeDecoder
 from twinpath.detection.model import Skipped
 from twinpath.errors import DecodeError, ServiceFault
@@ -53,7 +54,10 @@ class Freshness:
         found = figures(self._line, rule)
         settings = self._line.settings
         if found is None:
-            return "does not answer"
+            name, home = self._line.agents.name(rule), self._line.stack.home
+            return (
+                "does not answer" if self._line.agents.running(rule) else f"is not running; {process.tail(home, name)}"
+            )
         if found["partitions"] != settings.topic_partitions:
             return f"owns {found['partitions']:.0f} of {settings.topic_partitions} partitions"
         if found["lag_records"] > settings.rate * FRESH_S:
