@@ -101,6 +101,8 @@ def stop(home: Home, name: str, how: signal.Signals = signal.SIGTERM, timeout_s:
         except psutil.NoSuchProcess:
             pass  # it ended between the look and the signal, which is what was wanted
     _end(members(home, name))
+    for pid in [pid for pid, child in _children.items() if child.poll() is not None]:
+        del _children[pid]  # those that ended by themselves are reaped, too
     (home.processes / f"{name}.json").unlink(missing_ok=True)
     return process is not None
 
