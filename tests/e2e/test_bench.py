@@ -83,7 +83,7 @@ def figures(found: dict[str, Any], part: str, variant: str) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("left_nothing")
 def test_latency_measures_every_commit_of_ours_of_stock_and_of_the_bare_log(stack: Stack) -> None:
-    pace = Pace(rate=150, seconds=2, settle_s=1, seed=3)
+    pace = Pace(rate=400, seconds=2, settle_s=1, seed=3)
     parts = ("topic", "alerts")
     found = written(*latency.measure(stack, rounds=1, pace=pace, warm_up_s=1, parts=parts, **COMMON))
     for variant in ("ours", "stock", "bare"):
@@ -97,7 +97,8 @@ def test_latency_measures_every_commit_of_ours_of_stock_and_of_the_bare_log(stac
     for variant in ("agent", "chain without logic"):
         one = figures(found, "alerts", variant)
         assert one["alert_ms_p50"] > 0
-        assert pace.commits * 0.2 < one["rows_written"] < pace.commits * 0.8
+    assert figures(found, "alerts", "chain without logic")["rows_written"] == pace.commits // 2
+    assert pace.commits * 0.1 < figures(found, "alerts", "agent")["rows_written"] < pace.commits * 0.6
     assert "topic: stock / ours, consumer_ms_p50" in found["estimates"]
     assert "alerts: agent / chain without logic, alert_ms_p50" in found["estimates"]
     assert {goal["id"] for goal in found["goals"]} == {"P1", "P2"}
