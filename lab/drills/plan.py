@@ -22,15 +22,21 @@ class Fault(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """A fault, and when it is due in seconds after the load's start; PostgreSQL stays down `down_s` seconds."""
+    """A fault, and when it is due in seconds after the load's start.
+
+    A `patient` one waits until the line has recovered from those before it; the others strike a line that may
+    still be recovering. PostgreSQL stays down `down_s` seconds.
+    """
 
     at_s: float
     fault: Fault
+    patient: bool = True
     down_s: float = 0.0
 
 
 ONCE = (Fault("broker"), Fault("postgres"), Fault("connector"))
 LONGEST_DOWN_S = 3.0
+PATIENT_SHARE = 0.7
 
 
 def plan(seed: int, duration_s: float, rules: Sequence[str], rounds: int) -> list[Planned]:
@@ -47,5 +53,6 @@ def plan(seed: int, duration_s: float, rules: Sequence[str], rounds: int) -> lis
         fault = rng.choice(others or left)
         left.remove(fault)
         down_s = round(rng.uniform(0, LONGEST_DOWN_S), 1) if fault.kind == "postgres" else 0.0
-        planned.append(Planned(round(step_s * (len(planned) + 1), 3), fault, down_s))
+        patient = rng.random() < PATIENT_SHARE
+        planned.append(Planned(round(step_s * (len(planned) + 1), 3), fault, patient, down_s))
     return planned

@@ -75,6 +75,10 @@ class TortureDrill:
         try:
             for one in planned:
                 self._writers.wait_until(one.at_s)
+                if one.patient:
+                    _join(watchers)
+                if self._not_recovered:
+                    break
                 struck = self._faults.strike(one)
                 self._struck.append(struck)
                 self._progress.say(f"{struck.at_s:.1f} s: {struck.fault}: {struck.evidence}")
@@ -82,8 +86,7 @@ class TortureDrill:
                 watchers[-1].start()
             self._writers.wait_until(self._line.settings.duration)
         finally:
-            for watcher in watchers:
-                watcher.join()
+            _join(watchers)
             self._writers.stop()
         if self._not_recovered:
             raise self._not_recovered[0]
@@ -99,6 +102,11 @@ class TortureDrill:
             self._progress.say(f"{struck.fault}: the line was fresh again after {struck.recovery_s:.1f} s")
         except TwinpathError as problem:
             self._not_recovered.append(problem)
+
+
+def _join(threads: list[threading.Thread]) -> None:
+    for one in threads:
+        one.join()
 
 
 def torture(progress: Progress, *, rounds: int = 3, keep: bool = False, **overrides: object) -> tuple[Torture, Path]:

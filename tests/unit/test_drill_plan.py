@@ -36,6 +36,12 @@ def test_the_whole_plan_strikes_each_thing_as_often_as_promised_and_evenly_sprea
     assert all(0 <= one.down_s <= 3.0 for one in planned)
 
 
+def test_some_faults_strike_a_line_that_may_still_be_recovering() -> None:
+    patient = Counter(one.patient for seed in range(50) for one in plan(seed, 60.0, RULES, 3))
+    assert patient.total() == 600
+    assert 100 < patient[False] < 250
+
+
 def test_one_round_strikes_each_thing_once() -> None:
     planned = plan(1, 42.0, RULES, 1)
     assert Counter(one.fault for one in planned) == dict.fromkeys(EVERYTHING, 1)
