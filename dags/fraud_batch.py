@@ -68,7 +68,6 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    dagrun_timeout=timedelta(minutes=30),
     default_args={
         "owner": "twinpath",
         "retries": 2,

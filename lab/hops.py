@@ -216,7 +216,7 @@ def _agent(rule: str, stack: Stack) -> Hop:
 
 
 def _airflow_health(stack: Stack) -> Hop:
-    sick = [component for component in HEALTH if not stack.airflow.healthy(component)]
+    sick = stack.airflow.sick()
     evidence = f"not healthy: {', '.join(sick)}" if sick else f"{', '.join(HEALTH)} are healthy"
     return Hop("airflow health", not sick, evidence, "twinpath up --with airflow; its logs say why")
 

@@ -83,11 +83,9 @@ class Airflow:
                 self.put_connections(self._settings)
             self._start(name, environment, progress)
         with progress.step("airflow") as step:
-            for component, suffix in HEALTH.items():
+            for part, suffix in HEALTH.items():
                 name = f"airflow-{suffix}" if suffix else API_SERVER
-                process.wait_until(
-                    self._home, name, partial(self.healthy, component), START_TIMEOUT_S, "it was healthy"
-                )
+                process.wait_until(self._home, name, partial(self._healthy, part), START_TIMEOUT_S, "it was healthy")
             self._wait_for_dags()
             step.detail = f"{config.url(self._settings)}, DAGs {', '.join(sorted(self.api.dags()))}"
         where = self._home.secrets / config.ADMIN_FILE
@@ -95,28 +93,38 @@ class Airflow:
         progress.say(f"airflow: log in at {config.url(self._settings)} as {config.ADMIN}, {shown}")
 
     def stop(self, name: str) -> bool:
-        """Stop one component. The scheduler would wait for its tasks: these are ended first, and tried again later.
+        """Stop one component; the scheduler takes its tasks and the other components along.
 
-        The triggerer waits ten seconds for triggers, also when there are none: it is not given them.
+        It would wait for its tasks: these are ended first, and tried again when it is back. The triggerer waits ten
+        seconds for triggers, also when there are none: it is not given them.
         """
         if name == SCHEDULER:
             for group in self._task_groups():
                 with suppress(ProcessLookupError):
                     os.killpg(group, signal.SIGTERM)
-        return process.stop(self._home, name, timeout_s=2 if name == TRIGGERER else process.STOP_TIMEOUT_S)
+        found = process.stop(self._home, name, timeout_s=2 if name == TRIGGERER else process.STOP_TIMEOUT_S)
+        if name == SCHEDULER:
+            for other in COMPONENTS:
+                if (running := process.running(self._home, other)) is not None:
+                    running.terminate()  # they end beside one another, and are waited for one by one
+        return found
 
-    def healthy(self, component: str) -> bool:
-        """True when a component ("scheduler") says that it is healthy, by a heartbeat since it was started."""
-        found = self.api.health().get(component, {})
-        if found.get("status") != "healthy":
+    def sick(self) -> list[str]:
+        """The parts that do not say that they are healthy, by a heartbeat since their process was started."""
+        health = self.api.health()
+        return [part for part in HEALTH if not self._beats(part, health.get(part, {}))]
+
+    def _healthy(self, part: str) -> bool:
+        return part not in self.sick()
+
+    def _beats(self, part: str, found: dict[str, Any]) -> bool:
+        if found.get("status") != "healthy" or part == "metadatabase":
+            return found.get("status") == "healthy"
+        running = process.running(self._home, f"airflow-{HEALTH[part]}")
+        beat = found.get(f"latest_{part}_heartbeat")
+        if running is None or beat is None:
             return False
-        running = process.running(self._home, f"airflow-{HEALTH[component]}")
-        beat = found.get(f"latest_{component}_heartbeat")
-        return component == "metadatabase" or (
-            running is not None
-            and beat is not None
-            and datetime.fromisoformat(beat).timestamp() > running.create_time()
-        )
+        return datetime.fromisoformat(beat).timestamp() > running.create_time()
 
     def put_connections(self, settings: Settings) -> None:
         """The connections of the DAGs, for these names (standard or a run's); passwords are written anew."""

@@ -22,7 +22,7 @@ class AirflowApi:
     def health(self) -> dict[str, dict[str, Any]]:
         """Status and latest heartbeat by component; {} when nothing answers. The HTTP status is always 200."""
         try:
-            answer = httpx.get(f"{self._address}/api/v2/monitor/health", timeout=5)
+            answer = httpx.get(f"{self._address}/api/v2/monitor/health", timeout=CALL_TIMEOUT_S)
             found: dict[str, dict[str, Any]] = answer.json()
         except (httpx.HTTPError, ValueError):
             return {}

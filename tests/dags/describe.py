@@ -28,7 +28,7 @@ def described(dag: Any) -> dict[str, Any]:
         "owners": sorted({task.owner for task in dag.tasks}),
         "retries": {task.task_id: task.retries for task in dag.tasks},
         "seconds": {task.task_id: task.execution_timeout.total_seconds() for task in dag.tasks},
-        "run_seconds": dag.dagrun_timeout.total_seconds(),
+        "run_timeout": dag.dagrun_timeout,
         "tags": sorted(dag.tags),
         "doc": dag.doc_md,
         "catchup": dag.catchup,

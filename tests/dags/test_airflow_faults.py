@@ -1,0 +1,74 @@
+"""Airflow under faults: whatever happened to its processes, the tables are the same."""
+
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import psutil
+import pytest
+
+from lab.stack import process
+from tests.conftest import wait_for
+from tests.dags.conftest import NEVER, AirflowShell, alive
+
+pytestmark = [pytest.mark.dags, pytest.mark.long]
+PAYMENTS = """
+INSERT INTO transactions (user_id, amount)
+SELECT usr, amount FROM generate_series(%s::int, %s::int) AS usr, unnest(ARRAY[10, 11, 12, 13, 900]) AS amount
+ORDER BY usr, amount"""
+RAISED = "SELECT user_id, rule, status FROM alert_log WHERE path = 'spark_batch' AND user_id >= 100 ORDER BY user_id"
+
+
+def spark_runs(shell: AirflowShell) -> bool:
+    return any("org.apache.spark.deploy.SparkSubmit" in " ".join(one.cmdline()) for one in shell.members())
+
+
+def test_a_scheduler_killed_in_mid_task_and_runs_on_top_of_one_another_leave_the_same_table(
+    shell: AirflowShell,
+) -> None:
+    wanted = [(user, "spending", "RAISED") for user in range(100, 120)]
+    shell.rows("mydb", PAYMENTS, [100, 119])
+    run = shell.api.trigger("fraud_batch")
+    wait_for(lambda: spark_runs(shell), "a Spark job")
+    scheduler = process.running(shell.home, "airflow-scheduler")
+    scheduler.kill()
+    psutil.wait_procs([scheduler], timeout=10)
+    shell.up()
+    assert not spark_runs(shell), "what the killed one had started is gone"
+    assert shell.finish("fraud_batch", run) == "success"
+    tries = {one["task_id"]: one["try_number"] for one in shell.api.tasks("fraud_batch", run)}
+    assert tries == {"judge": 2, "check": 1}
+    assert shell.rows("alerts", RAISED) == wanted
+
+    shell.api.clear("fraud_batch", run)
+    more = [shell.api.trigger("fraud_batch") for _ in range(2)]
+    assert [shell.finish("fraud_batch", one) for one in (run, *more)] == ["success"] * 3
+    assert shell.rows("alerts", RAISED) == wanted
+
+
+def test_down_in_mid_task_ends_it_and_the_next_up_tries_it_again(shell: AirflowShell) -> None:
+    wanted = [(user, "spending", "RAISED") for user in range(100, 140)]
+    shell.rows("mydb", PAYMENTS, [120, 139])
+    run = shell.api.trigger("fraud_batch")
+    wait_for(lambda: spark_runs(shell), "a Spark job")
+    members = shell.members()
+    assert shell.run("down").returncode == 0
+    assert [one for one in members if alive(one)] == []
+    shell.up()
+    assert shell.finish("fraud_batch", run) == "success"
+    assert shell.rows("alerts", RAISED) == wanted
+
+
+def test_another_schedule_starts_airflow_anew_and_every_minute_is_kept_up(shell: AirflowShell) -> None:
+    shell.environment["BATCH_SCHEDULE"] = "* * * * *"
+    assert "airflow: its settings changed, starting it anew" in shell.up()
+    path = "/dags/fraud_batch/dagRuns?run_type=scheduled&order_by=run_after"
+
+    def scheduled() -> list[dict[str, Any]]:
+        return [one for one in shell.api.call("GET", path)["dag_runs"] if one["state"] == "success"]
+
+    runs = wait_for(lambda: len(found := scheduled()) >= 3 and found, "three runs on end", 240)
+    minutes = [datetime.fromisoformat(one["run_after"]) for one in runs[-3:]]
+    assert [later - earlier for earlier, later in pairwise(minutes)] == [timedelta(minutes=1)] * 2
+    shell.environment["BATCH_SCHEDULE"] = NEVER
+    shell.up()
