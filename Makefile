@@ -26,7 +26,7 @@ test-long: setup ## the longer proofs
 	@$(BIN)/python -m pytest -m long
 
 unit: setup ## unit tests only
-	@$(BIN)/python -m pytest -q tests/unit
+	@$(BIN)/python -m pytest -q -m "not long" tests/unit
 
 lint: setup ## ruff and mypy
 	@$(BIN)/ruff check .
