@@ -45,7 +45,7 @@ def measure(
     if "speed" in parts:
         throughput.compare(bed, result, stream, clients, rounds)
     if "memory" in parts:
-        memory.measure(bed, result, users, many, seed, ALERT_SHARE)
+        memory.measure(bed, result, users, many, ALERT_SHARE, rounds)
     judge(result, clients)
     path = result.finish(bed.folder, private=bed.private, warm=events >= WARM_EVENTS)
     return result, result.markdown(tables(result)), path

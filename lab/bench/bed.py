@@ -71,10 +71,15 @@ class Segment:
         self.scope.wait_for_slot()
 
     def walsender(self) -> cpu.Read:
-        """CPU of the process that serves our slot."""
+        """CPU of the process that serves our slot; waits until one does."""
+        found: cpu.Read = self.wait(self.walsender_now, "the slot is read")
+        return found
+
+    def walsender_now(self) -> cpu.Read | None:
+        """CPU of the process that serves our slot; None when none does."""
         query = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s AND active_pid IS NOT NULL"
-        found = self.wait(lambda: self.rows(query, [self.settings.slot], "postgres"), "the slot is read")
-        return cpu.walsender(found[0][0])
+        found = self.rows(query, [self.settings.slot], "postgres")
+        return cpu.walsender(found[0][0]) if found else None
 
     def arrived(self) -> int:
         """Records in the topic."""
@@ -103,7 +108,14 @@ class Segment:
 
     def wait_file(self, name: str, path: Path, timeout_s: float = CONNECTOR_TIMEOUT_S) -> None:
         """Wait until a program has written its file; ServiceFault with the end of its log when it ends before."""
-        process.wait_until(self.stack.home, name, path.exists, timeout_s, f"it had written {path.name}")
+
+        def written() -> bool:
+            ended = process.running(self.stack.home, name) is None  # looked at first: it may write, then end
+            if not path.exists() and ended:
+                raise ServiceFault(f"{name} ended without {path.name}; {process.tail(self.stack.home, name)}")
+            return path.exists()
+
+        self.wait(written, f"{name} had written {path.name}", timeout_s)
 
     def stop(self, name: str) -> None:
         """SIGTERM to one of our programs; idempotent."""

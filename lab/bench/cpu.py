@@ -75,9 +75,12 @@ def parts(homes: Iterable[Home]) -> dict[str, Read]:
     return found
 
 
-def walsender(pid: int) -> Read:
-    """A reader for the process that serves one replication slot."""
-    found = psutil.Process(pid)
+def walsender(pid: int) -> Read | None:
+    """A reader for the process that serves one replication slot; None when it has just ended."""
+    try:
+        found = psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return None
     return lambda: own(found)
 
 

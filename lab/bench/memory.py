@@ -1,23 +1,27 @@
 """What an agent keeps (P12): resident memory, bytes of a user, bytes of a checkpoint, stalls of its loop."""
 
-from lab.bench.bed import Bed
-from lab.bench.drain import Running, histogram, memory_mb, stalls
+from lab.bench.bed import Bed, Segment
+from lab.bench.drain import Metrics, Running, histogram, memory_mb, stalls
 from lab.bench.envelopes import Stream, publish
 from lab.bench.result import Figure, Result
+from lab.bench.rounds import in_turn
 from lab.bench.throughput import RULE
+from lab.measure import fence
+from twinpath.detection.rules import RULES
 
 PART = "memory"
 FULL, MANY = "full histories", "many users"
-FULL_EVENTS = 55
-"""Payments of each user: more than the 50 that the rule spending remembers."""
-MANY_EVENTS = 5
+EACH = {FULL: 55, MANY: 5}
+"""Payments of each user; the rule spending remembers 50."""
 TIMEOUT_S = 300.0
+SAVED = "twinpath_agent_checkpointed_bytes_total"
 
 
-def measure(bed: Bed, result: Result, users: int, many: int, seed: int, alert_share: float) -> None:
-    """One agent from nothing, with full histories of some users and with short ones of many."""
-    for name, count, each in ((FULL, users, FULL_EVENTS), (MANY, many, MANY_EVENTS)):
-        stream = Stream(count * each, count, in_turn=True, alert_share=alert_share, seed=seed)
+def measure(bed: Bed, result: Result, users: int, many: int, alert_share: float, rounds: int) -> None:
+    """One agent from nothing to a stored end, with full histories of some users and with short ones of many."""
+    counts = {FULL: users, MANY: many}
+    for number, name in in_turn((FULL, MANY), rounds):
+        stream = Stream(counts[name] * EACH[name], counts[name], True, alert_share, result.seed)
         with bed.segment() as segment:
             running = Running(segment, RULE, 1)
             running.start()
@@ -26,26 +30,45 @@ def measure(bed: Bed, result: Result, users: int, many: int, seed: int, alert_sh
             empty = memory_mb(agent)
             with bed.metered() as usage:
                 publish(stream, segment.settings)
-
-                def settled(running: Running = running, events: int = stream.events) -> bool:
-                    (found,) = running.metrics()
-                    folded = found.get("twinpath_agent_records_total", 0)
-                    return folded >= events and found.get("twinpath_agent_checkpoint_age_seconds", 0) == 0
-
-                segment.wait(settled, "the agent had folded and stored everything", TIMEOUT_S)
-            (metrics,) = running.metrics()
-            figures: dict[str, Figure] = {"users": count, "payments_each": each, **memory_mb(agent)}
-            figures["empty_rss_mb"] = empty["rss_mb"]
-            grown = float(figures["rss_mb"] or 0) - float(empty["rss_mb"] or 0)
-            figures["bytes_per_user"] = round(grown * 2**20 / count)
-            figures["live_users"] = metrics.get("twinpath_agent_live_users")
-            figures["checkpoints"] = metrics.get("twinpath_agent_checkpoints_total")
-            written = metrics.get("twinpath_agent_checkpointed_bytes_total", 0)
-            figures["bytes_per_checkpoint"] = round(written / max(float(figures["checkpoints"] or 0), 1))
-            ((stored,),) = segment.rows("SELECT coalesce(sum(length(state)), 0)::bigint FROM state_buckets")
-            figures["stored_state_bytes"] = stored
-            figures |= stalls([metrics])
-            result.limits[f"{PART}: {name}, stall histogram (s: turns at or below)"] = histogram(metrics)
+                _wait_until_stored(segment)
+            metrics = _counted(segment, running)
+            figures = {"users": stream.users, "payments_each": EACH[name], **memory_mb(agent)}
+            figures |= _kept(segment, figures, empty, metrics)
+            result.limits[f"{PART}, {name}: stall histogram, s: turns at or below"] = histogram(metrics)
             running.stop()
-        result.add(PART, name, 1, figures, usage)
-        bed.progress.say(f"{PART}, {name}: {figures['rss_mb']:.0f} MB for {count} users")
+        result.add(PART, name, number, figures, usage)
+        bed.progress.say(f"{PART}, round {number}, {name}: {figures['rss_mb']:.0f} MB for {stream.users} users")
+
+
+def _wait_until_stored(segment: Segment) -> None:
+    rule = RULES[RULE]
+    dsn, topic_id = segment.dsn(segment.settings.alerts_database), segment.scope.topic_id()
+    ends = fence.end_offsets(segment.settings)
+    fence.wait_for_checkpoints(dsn, topic_id, [(rule.name, rule.version)], ends, TIMEOUT_S)
+
+
+def _counted(segment: Segment, running: Running) -> Metrics:
+    """The agent's metrics, when it has counted its checkpoint: a turn after that is stored."""
+
+    def metrics() -> Metrics | None:
+        (found,) = running.metrics()
+        return found if found.get(SAVED, 0) > 0 else None
+
+    counted: Metrics = segment.wait(metrics, "the agent had counted its checkpoint")
+    return counted
+
+
+def _kept(segment: Segment, now: dict[str, Figure], empty: dict[str, Figure], metrics: Metrics) -> dict[str, Figure]:
+    """What a user takes in memory, and a checkpoint in the store."""
+    grown_mb = float(now["rss_mb"] or 0) - float(empty["rss_mb"] or 0)
+    checkpoints = metrics.get("twinpath_agent_checkpoints_total", 0)
+    ((stored,),) = segment.rows("SELECT coalesce(sum(length(state)), 0)::bigint FROM state_buckets")
+    return {
+        "empty_rss_mb": empty["rss_mb"],
+        "bytes_per_user": round(grown_mb * 2**20 / float(now["users"] or 1)),
+        "live_users": metrics.get("twinpath_agent_live_users"),
+        "checkpoints": checkpoints,
+        "bytes_per_checkpoint": round(metrics.get(SAVED, 0) / max(checkpoints, 1)),
+        "stored_state_bytes": stored,
+        **stalls([metrics]),
+    }
