@@ -5,6 +5,7 @@ commit and id. Alerts, letters and state of a bucket are staged in the alert sto
 that runs twice stages the same again.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -35,10 +36,11 @@ Row = tuple[int, int, str, int, int | None, int, int | None]
 
 
 class StagedAlert(msgspec.Struct, array_like=True):
-    """An alert before it has its number among the alerts of its row, and the commit that led to it."""
+    """An alert before it has its number among the alerts of its row; when its row was committed, and it decided."""
 
     alert: Alert
     committed_us: int | None
+    decided_us: int | None = None
 
 
 class StagedLetter(msgspec.Struct, array_like=True):
@@ -148,7 +150,7 @@ class _Fold:
         _, outcome = step(self.of_rule.rule, state, change)
         self.counts[outcome.kind] += 1
         if outcome.alert is not None:
-            self.alerts.append(StagedAlert(outcome.alert, change.committed_us))
+            self.alerts.append(StagedAlert(outcome.alert, change.committed_us, time.time_ns() // 1000))
 
     def state(self) -> bytes:
         """The whole bucket."""

@@ -163,7 +163,7 @@ class BatchStore:
             numbers[one.alert.tx_id] += 1
             position = Position(INCARNATION, 0, numbers[one.alert.tx_id])
             alert = msgspec.structs.replace(one.alert, position=position)
-            stamped.append(StampedAlert(alert, Stamps(committed_us=one.committed_us)))
+            stamped.append(StampedAlert(alert, Stamps(committed_us=one.committed_us, decided_us=one.decided_us)))
         return stamped
 
     def _differing(self, cursor: Cursor, rule: Rule, alerts: Sequence[StagedAlert]) -> list[StagedAlert]:
@@ -177,7 +177,7 @@ class BatchStore:
                 differing.append(one)
             elif (before.score, before.reason) != (one.alert.score, one.alert.reason):
                 revised = msgspec.structs.replace(one.alert, status="REVISED", op="u")
-                differing.append(StagedAlert(revised, one.committed_us))
+                differing.append(StagedAlert(revised, one.committed_us, one.decided_us))
         for tx_id, before in standing.items():
             if tx_id not in found and before.status != "RETRACTED":
                 differing.append(StagedAlert(_retracted(before), None))
