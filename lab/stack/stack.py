@@ -158,10 +158,12 @@ class Stack:
         services = {"postgres": self.postgres.stop, "kafka": self.kafka.stop}
         services |= {name: partial(self.airflow.stop, name) for name in COMPONENTS}
         order = [name for name in process.names(self.home) if name not in ("postgres", "kafka", "connect")]
-        for name in [*reversed(order), "connect", "kafka", "postgres"]:
-            found = process.running(self.home, name)
+        order = [*reversed(order), "connect", "kafka", "postgres"]
+        ran = {name: process.running(self.home, name) for name in order}
+        for name, found in ran.items():
             stop = services.get(name, lambda name=name: process.stop(self.home, name))
-            if stop() and found is not None:
+            stop()
+            if found is not None:
                 stopped.append(name)
                 self.progress.say(f"{name}: stopped (pid {found.pid})")
         return stopped

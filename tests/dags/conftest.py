@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,10 @@ class AirflowShell(Shell):
         assert done.returncode == 0, done.stderr
         return done.stderr
 
+    @cached_property
+    def superuser_dsn(self) -> str:
+        return self.exported()["SUPERUSER_DSN"]
+
     @property
     def password(self) -> str:
         return json.loads((self.home.secrets / "airflow_admin.json").read_text())["admin"]
@@ -62,7 +67,7 @@ class AirflowShell(Shell):
         return self.api.call("GET", f"{path}?deserialize=true")["value"]
 
     def rows(self, database: str, query: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-        dsn = psycopg2.extensions.make_dsn(self.exported()["SUPERUSER_DSN"], dbname=database)
+        dsn = psycopg2.extensions.make_dsn(self.superuser_dsn, dbname=database)
         with closing(psycopg2.connect(dsn)) as session, session, session.cursor() as cursor:
             cursor.execute(query, parameters)
             return cursor.fetchall() if cursor.description else []

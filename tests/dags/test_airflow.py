@@ -33,8 +33,9 @@ def test_up_starts_four_healthy_components_and_says_the_password_once(shell: Air
         assert re.search(rf"^ok   {name} +pid \d+$", status, re.MULTILINE), status
     assert "metadatabase, scheduler, triggerer, dag_processor are healthy" in status
     assert "fraud_batch, temperature_average; 0 import errors" in status
-    assert f"user admin, password in {shell.home.secrets}/airflow_admin.json" in shell.ok("env")
-    assert shell.password not in shell.ok("env")
+    shown = shell.ok("env")
+    assert f"user admin, password in {shell.home.secrets}/airflow_admin.json" in shown
+    assert shell.password not in shown
 
 
 def test_passwords_and_keys_are_in_files_of_their_owner_and_in_no_environment(shell: AirflowShell) -> None:
@@ -132,7 +133,8 @@ def test_missed_intervals_are_filled_and_one_without_data_is_a_result(shell: Air
 
 def test_dags_test_runs_a_window_on_the_real_database(shell: AirflowShell) -> None:
     shell.rows("office_db", "DELETE FROM temperature_averages")
-    home = {"AIRFLOW_HOME": shell.exported()["AIRFLOW_HOME"]}
+    home = {"AIRFLOW_HOME": str(shell.home.path / "airflow")}
+    assert shell.exported()["AIRFLOW_HOME"] == home["AIRFLOW_HOME"]
     command = [str(Path(sys.executable).with_name("airflow")), "dags", "test", "temperature_average", f"{HOUR}:20:00Z"]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=120, check=False, env=shell.environment | home

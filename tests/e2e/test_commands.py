@@ -15,6 +15,7 @@ import psycopg2
 import pytest
 
 from lab.stack.process import free_ports
+from twinpath.settings import ROOT
 
 pytestmark = pytest.mark.e2e
 TWINPATH = str(Path(sys.executable).with_name("twinpath"))
@@ -126,6 +127,20 @@ def test_the_foreign_producer_of_the_readme_works_as_postgres(shell: Shell) -> N
     session.close()
     found = read_some(shell, "changes", "--from-beginning", "--user", "999002", "--json", lines=1000)
     assert [change["after"]["amount_cents"] for change in found] == [(5 + number) * 100 for number in range(1000)]
+
+
+def test_temperatures_are_written_and_averaged_on_the_stack(shell: Shell) -> None:
+    def run(program: str, *options: str) -> str:
+        command = [sys.executable, f"temperature/temperature_data_{program}.py", *options]
+        environment = shell.environment | shell.exported()
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("producer", "--interval", "0.05", "--count", "3")
+    assert run("consumer", "--once", "--store").startswith("sensor-1: average ")
 
 
 def test_a_demo_on_the_running_stack_leaves_it_as_it_was(shell: Shell) -> None:
