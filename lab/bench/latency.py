@@ -36,10 +36,11 @@ def measure(
     bed = Bed(stack)
     options = {"rounds": rounds, **pace._asdict(), "warm_up_s": warm_up_s, "parts": parts, "connections": CLIENTS}
     result = Result("latency", bed.run_id, command, pace.seed, options)
-    with stack.progress.step("warm-up") as step:
-        step.done = "done"
-        for configured in (connectors.ours, connectors.stock):
-            topic.run_through(bed, pace._replace(seconds=warm_up_s / 2, settle_s=0), configured)
+    if warm_up_s:
+        with stack.progress.step("warm-up") as step:
+            step.done = "done"
+            for configured in (connectors.ours, connectors.stock):
+                topic.run_through(bed, pace._replace(seconds=warm_up_s / 2, settle_s=0), configured)
     result.warm_up["the bench"] = f"{warm_up_s:g} s of commits before the first round, half through each connector"
     result.warm_up["each round"] = f"its first {pace.settle_s:g} s"
     if "topic" in parts:
