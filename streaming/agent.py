@@ -134,7 +134,8 @@ class Agent:
         self._handed_over = None
         self._patience.take_backlog()
         try:
-            self._checkpoints.finish(self._partitions.values())
+            for refusal in self._checkpoints.finish(self._partitions.values()).values():
+                self._logger.warning("stopped writing", reason=str(refusal))
         except AlertStoreUnavailable as problem:
             self._logger.warning("partitions handed back without a checkpoint", problem=str(problem))
         self._checkpoints.forget()

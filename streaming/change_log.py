@@ -7,6 +7,7 @@ skip changes. Partitions that the group hands over are not read before `assign` 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
+from twinpath.errors import ConfigurationError
 from twinpath.settings import Settings
 
 CALL_TIMEOUT_S = 10.0
@@ -21,6 +22,15 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     appended_us: int
+
+
+class Place(NamedTuple):
+    """Where a member reads: brokers, topic, group, and its own lasting name in the group (or none)."""
+
+    servers: str
+    topic: str
+    group: str
+    instance: str = ""
 
 
 class ChangeLog(Protocol):
@@ -84,17 +94,29 @@ class ChangeLog(Protocol):
         ...
 
     def close(self) -> None:
-        """Leave the group; `revoked` is called first when partitions are owned."""
+        """End the membership; `revoked` is called first when partitions are owned.
+
+        A member without a name leaves its group at once. One with a name stays until its session ends, so
+        that it finds its partitions again when it is back by then.
+        """
         ...
 
 
 def open_change_log(settings: Settings, rule_name: str) -> ChangeLog:
     """The change log of a rule's agent, on the client that KAFKA_CLIENT names; connects when first used."""
-    servers, topic, group = settings.kafka_bootstrap_servers, settings.topic, settings.group(rule_name)
+    place = Place(settings.kafka_bootstrap_servers, settings.topic, settings.group(rule_name), settings.group_instance)
     if settings.kafka_client == "kafka-python":
         from streaming.kafka_python_log import KafkaPythonChangeLog  # noqa: PLC0415  one client, one price in memory
 
-        return KafkaPythonChangeLog(servers, topic, group)
+        return KafkaPythonChangeLog(place)
     from streaming.confluent_log import ConfluentChangeLog  # noqa: PLC0415  likewise
 
-    return ConfluentChangeLog(servers, topic, group)
+    return ConfluentChangeLog(place)
+
+
+def fenced(place: Place) -> ConfigurationError:
+    """What a member is told whose name in the group another process has taken."""
+    return ConfigurationError(
+        f"another member of group {place.group} has taken the name {place.instance}: two processes run with "
+        f"GROUP_INSTANCE={place.instance}, wanted one. This one ends; give each process a name of its own"
+    )

@@ -8,7 +8,8 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streaming.change_log import CALL_TIMEOUT_S, MAX_RECORDS, Record
+from streaming.change_log import CALL_TIMEOUT_S, MAX_RECORDS, Place, Record, fenced
+from streaming.topic_watch import TopicWatch
 from twinpath.errors import START_AFRESH, ChangeLogUnavailable, ConfigurationError, GapError, ServiceFault
 
 LIBRDKAFKA = logging.getLogger("librdkafka")
@@ -30,12 +31,13 @@ PASSING = {
 class ConfluentChangeLog:
     """One member of a consumer group on one topic."""
 
-    def __init__(self, servers: str, topic: str, group: str) -> None:
-        self._topic = topic
-        self._servers = servers
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._topic = place.topic
+        self._servers = place.servers
         config: dict[str, Any] = {
-            "bootstrap.servers": servers,
-            "group.id": group,
+            "bootstrap.servers": place.servers,
+            "group.id": place.group,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
@@ -49,14 +51,19 @@ class ConfluentChangeLog:
             "fetch.message.max.bytes": 8_388_608,
             "fetch.queue.backoff.ms": 10,  # the default, 1 s, holds a reader to two full queues a second
         }
+        if place.instance:
+            config["group.instance.id"] = place.instance
         self._consumer = Consumer(config, logger=LIBRDKAFKA)
+        self._admin: AdminClient | None = None
+        self._watch = TopicWatch(place.topic, self.describe)
         self._subscribe: Callable[[], None] = lambda: None
 
     def describe(self) -> tuple[str, int]:
         """The topic's id and its number of partitions."""
         try:
-            admin = AdminClient({"bootstrap.servers": self._servers}, logger=LIBRDKAFKA)
-            future = admin.describe_topics(TopicCollection([self._topic]), request_timeout=CALL_TIMEOUT_S)
+            if self._admin is None:
+                self._admin = AdminClient({"bootstrap.servers": self._servers}, logger=LIBRDKAFKA)
+            future = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=CALL_TIMEOUT_S)
             described = future[self._topic].result(timeout=CALL_TIMEOUT_S + 1)
         except KafkaException as error:
             code = error.args[0].code()
@@ -83,6 +90,7 @@ class ConfluentChangeLog:
             revoked(sorted(one.partition for one in partitions))
             consumer.unassign()
 
+        self._watch.start()
         self._subscribe = partial(
             self._consumer.subscribe, [self._topic], on_assign=on_assign, on_revoke=on_revoke, on_lost=on_revoke
         )
@@ -99,6 +107,7 @@ class ConfluentChangeLog:
 
     def poll(self, timeout_s: float) -> list[Record]:
         """Records that are there, at the latest after `timeout_s`; the first one is not waited upon by others."""
+        self._watch.check()
         first = self._consumer.poll(timeout_s)
         if first is None:
             return []
@@ -119,6 +128,8 @@ class ConfluentChangeLog:
             raise GapError(f"topic {self._topic}: {error.str()}. {START_AFRESH}")
         if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):
             raise GapError(f"topic {self._topic} is gone ({error.str()}). {START_AFRESH}")
+        if error.code() == KafkaError._FATAL and "group.instance.id" in error.str():
+            raise fenced(self._place)
         raise ServiceFault(f"reading {self._topic}: {error.str()}")
 
     def pause(self) -> None:
@@ -153,6 +164,7 @@ class ConfluentChangeLog:
 
     def close(self) -> None:
         """Leave the group."""
+        self._watch.stop()
         self._consumer.close()
 
 

@@ -5,48 +5,45 @@ partition is given a position at once (else the client would look for one by its
 `assign` moves it to the stored offset and resumes it. Nothing is read in between.
 """
 
-import socket
-import threading
 import time
-import uuid
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
+from kafka import KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import (
+    FencedInstanceIdError,
     KafkaError,
     LogTruncationError,
-    NoError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
     RetriableError,
     UnknownTopicOrPartitionError,
     UnsupportedCodecError,
-    for_code,
 )
-from kafka.future import Future
 from kafka.structs import OffsetAndMetadata
 
-from streaming.change_log import CALL_TIMEOUT_S, MAX_RECORDS, Record
-from twinpath.errors import START_AFRESH, ChangeLogUnavailable, ConfigurationError, GapError, ServiceFault
+from streaming.change_log import MAX_RECORDS, Place, Record, fenced
+from streaming.kafka_python_group import Handover, mind_the_membership
+from streaming.kafka_python_topic import CALL_TIMEOUT_MS, TopicQuestions, named, unavailable
+from streaming.topic_watch import TopicWatch
+from twinpath.errors import START_AFRESH, ChangeLogUnavailable, GapError, ServiceFault
 
-CALL_TIMEOUT_MS = int(CALL_TIMEOUT_S * 1000)
 GONE = (OffsetOutOfRangeError, LogTruncationError, NoOffsetForPartitionError, UnknownTopicOrPartitionError)
 
 
 class KafkaPythonChangeLog:
     """One member of a consumer group on one topic."""
 
-    def __init__(self, servers: str, topic: str, group: str) -> None:
-        self._servers = servers
-        self._topic = topic
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._servers = place.servers
+        self._topic = place.topic
         self._config: dict[str, Any] = {
-            "bootstrap_servers": servers.split(","),
-            "group_id": group,
+            "bootstrap_servers": place.servers.split(","),
+            "group_id": place.group,
+            "group_instance_id": place.instance or None,
             "enable_auto_commit": False,
             "auto_offset_reset": "none",
             "isolation_level": "read_committed",
@@ -62,7 +59,8 @@ class KafkaPythonChangeLog:
             "metrics_enabled": False,
         }
         self._consumer: KafkaConsumer | None = None
-        self._listener = _Listener(self)
+        self._questions = TopicQuestions(place.servers, place.topic)
+        self._watch = TopicWatch(place.topic, self.describe)
         self._assigned: Callable[[list[int]], None] = lambda _: None
         self._revoked: Callable[[list[int]], None] = lambda _: None
         self._reading: list[TopicPartition] = []
@@ -70,63 +68,38 @@ class KafkaPythonChangeLog:
 
     def describe(self) -> tuple[str, int]:
         """The topic's id and its number of partitions."""
-        self._knock()
-        try:
-            admin = KafkaAdminClient(
-                bootstrap_servers=self._servers.split(","),
-                bootstrap_timeout_ms=CALL_TIMEOUT_MS,
-                request_timeout_ms=CALL_TIMEOUT_MS,
-            )
-            with closing(admin):
-                (described,) = admin.describe_topics([self._topic])
-        except (KafkaError, OSError) as error:
-            raise ChangeLogUnavailable(f"Kafka at {self._servers}: {_name(error)}") from None
-        problem = for_code(described["error_code"])
-        if problem is UnknownTopicOrPartitionError:
-            raise ConfigurationError(
-                f"found no topic {self._topic} at {self._servers}; topics are not made by reading them. "
-                "Start the connector (twinpath up), or set TOPIC_PREFIX"
-            )
-        if problem is not NoError:
-            raise ChangeLogUnavailable(f"Kafka at {self._servers}: {_name(problem())}")
-        number = uuid.UUID(str(described["topic_id"]))
-        return urlsafe_b64encode(number.bytes).decode().rstrip("="), len(described["partitions"])
-
-    def _knock(self) -> None:
-        """ChangeLogUnavailable when nothing listens: a client that is refused would wait for seconds."""
-        problem: Exception = ValueError("no address")
-        for address in self._servers.split(","):
-            host, _, port = address.strip().rpartition(":")
-            try:
-                socket.create_connection((host.strip("[]"), int(port)), timeout=CALL_TIMEOUT_S).close()
-            except (OSError, ValueError) as error:
-                problem = error
-            else:
-                return
-        raise ChangeLogUnavailable(f"Kafka at {self._servers}: {_name(problem)}") from None
+        return self._questions.describe()
 
     def subscribe(self, assigned: Callable[[list[int]], None], revoked: Callable[[list[int]], None]) -> None:
         """Join the group. `assigned` only takes note; reading starts with `assign`."""
         self._assigned, self._revoked = assigned, revoked
+        self._watch.start()
         if self._consumer is None:
-            self._knock()
+            self._questions.knock()
             try:
                 self._consumer = KafkaConsumer(**self._config)
             except (KafkaError, OSError) as error:
-                raise ChangeLogUnavailable(f"Kafka at {self._servers}: {_name(error)}") from None
-        self._consumer.subscribe([self._topic], listener=self._listener)
+                raise unavailable(self._servers, error) from None
+        self._subscribe()
+
+    def _subscribe(self) -> None:
+        """Ask for the topic and wait until it is known: who joins before has to join a second time."""
+        handover = Handover(self._joined, self._given, self._taken)
+        self._joined.subscribe([self._topic], listener=handover)
+        with suppress(ChangeLogUnavailable):
+            self.bounds(0)
 
     def rejoin(self) -> None:
         """Leave the group and join it again: every partition is handed out anew."""
         if self._consumer is not None:
-            owned = _numbers(self._consumer.assignment())
+            owned = self._consumer.assignment()
             if owned:
-                self.taken(owned)
+                self._taken(owned)
             self._consumer.unsubscribe()
-            self._consumer.subscribe([self._topic], listener=self._listener)
+            self._subscribe()
             self._raise_what_was_raised()
 
-    def given(self, partitions: Iterable[TopicPartition]) -> None:
+    def _given(self, partitions: Iterable[TopicPartition]) -> None:
         """The group gave us these: hold them still and take note. Called on the client's own thread."""
         self._reading = []
         for partition in partitions:
@@ -134,10 +107,10 @@ class KafkaPythonChangeLog:
             self._joined.pause(partition)
         self._assigned(_numbers(partitions))
 
-    def taken(self, numbers: list[int]) -> None:
+    def _taken(self, partitions: Iterable[TopicPartition]) -> None:
         """The group takes these back; what `revoked` raises is kept for the call that our caller waits in."""
         try:
-            self._revoked(numbers)
+            self._revoked(_numbers(partitions))
         except Exception as error:
             self._raised = error
         self._reading = []
@@ -159,11 +132,13 @@ class KafkaPythonChangeLog:
 
     def poll(self, timeout_s: float) -> list[Record]:
         """Records that are there, at the latest after `timeout_s`; the first one is not held back for others."""
+        self._watch.check()
         if self._consumer is None:
             time.sleep(timeout_s)  # not joined yet: nothing to read, and the caller counts on the wait
             return []
         found: dict[TopicPartition, list[Any]] = {}
         try:
+            mind_the_membership(self._consumer)
             found = self._consumer.poll(int(timeout_s * 1000))
         except KafkaError as error:
             self._judge(error)
@@ -173,16 +148,18 @@ class KafkaPythonChangeLog:
     def _judge(self, error: KafkaError) -> None:
         """Let passing trouble pass; anything that would skip records halts."""
         if isinstance(error, GONE):
-            raise GapError(f"topic {self._topic}: {_name(error)}. {START_AFRESH}") from None
+            raise GapError(f"topic {self._topic}: {named(error)}. {START_AFRESH}") from None
+        if isinstance(error, FencedInstanceIdError):
+            raise fenced(self._place) from None
         if isinstance(error, RetriableError):
             return
         if isinstance(error, UnsupportedCodecError):
             raise ServiceFault(
                 f"topic {self._topic} is compressed with a codec that this machine lacks: {error}. Install it "
-                "(python-snappy, zstandard), set KAFKA_CLIENT=confluent, or set "
+                "(python-snappy or zstandard), set KAFKA_CLIENT=confluent, or set "
                 "producer.override.compression.type=lz4 in the connector"
             ) from None
-        raise ServiceFault(f"reading {self._topic}: {_name(error)}") from None
+        raise ServiceFault(f"reading {self._topic}: {named(error)}") from None
 
     def _raise_what_was_raised(self) -> None:
         raised, self._raised = self._raised, None
@@ -206,7 +183,7 @@ class KafkaPythonChangeLog:
             low = self._joined.beginning_offsets([ours], CALL_TIMEOUT_MS)[ours]
             high = self._joined.end_offsets([ours], CALL_TIMEOUT_MS)[ours]
         except KafkaError as error:
-            raise ChangeLogUnavailable(f"Kafka at {self._servers}: {_name(error)}") from None
+            raise unavailable(self._servers, error) from None
         return int(low), int(high)
 
     def known_end(self, partition: int) -> int | None:
@@ -218,10 +195,15 @@ class KafkaPythonChangeLog:
     def commit(self, offsets: Mapping[int, int]) -> None:
         """Tell Kafka how far the checkpoints are, for lag tools only; never waited upon."""
         told = {TopicPartition(self._topic, one): OffsetAndMetadata(offset, "", -1) for one, offset in offsets.items()}
-        self._joined.commit_async(told)
+        try:
+            self._joined.commit_async(told)
+        except KafkaError as error:
+            self._judge(error)
 
     def close(self) -> None:
         """Leave the group."""
+        self._watch.stop()
+        self._questions.close()
         if self._consumer is not None:
             with suppress(KafkaError):  # leaving is a courtesy: else the session's end does it
                 self._consumer.close(autocommit=False, timeout_ms=CALL_TIMEOUT_MS)
@@ -229,41 +211,8 @@ class KafkaPythonChangeLog:
             self._raise_what_was_raised()
 
 
-class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc]
-    """Called on kafka-python's own thread, which also sends the heartbeats: what takes time runs beside it.
-
-    Our caller waits in `poll` or `close` meanwhile, so that its objects are used by one thread at a time.
-    """
-
-    def __init__(self, log: KafkaPythonChangeLog) -> None:
-        self._log = log
-
-    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """The whole of what we have now."""
-        self._log.given(assigned)
-
-    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """The whole of what we had; nobody else is given it before this returns."""
-        if not revoked:
-            return
-        loop = self._log._joined._net
-        done = Future()
-
-        def take() -> None:
-            self._log.taken(_numbers(revoked))
-            loop.call_soon_threadsafe(lambda: done.success(None))
-
-        threading.Thread(target=take, name="revoked").start()
-        await done
-
-
 def _numbers(partitions: Iterable[TopicPartition]) -> list[int]:
     return sorted(one.partition for one in partitions)
-
-
-def _name(error: Exception) -> str:
-    """A foreign error in words: its kind, and what it says."""
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def _record(record: Any) -> Record:

@@ -94,7 +94,7 @@ class Line:
         for session in self._sessions:
             session.close()
         for rule in ("spending", "velocity"):
-            self.agents.stop(rule)
+            self.agents.stop_all(rule)
         self.scope.drop()
 
 

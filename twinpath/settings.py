@@ -80,6 +80,12 @@ class Settings(BaseSettings):
     checkpoint_replay_s: float = Field(5.0, gt=0, description="a checkpoint when replaying would cost more, seconds")
     checkpoint_idle_s: float = Field(1.0, gt=0, description="a checkpoint after this much idleness, seconds")
     idle_warning_s: float = Field(30.0, gt=0, description="an agent without input says which hop is stuck, seconds")
+    group_instance: str = Field(
+        "",
+        max_length=249,
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="an agent's lasting name in its group (group.instance.id); empty: a new member at each start",
+    )
     metrics_port: int = Field(0, ge=0, le=65535, description="port of an agent's /metrics; 0: a free one")
     agent_metrics_port: int = Field(
         9301, ge=1, le=65000, description="/metrics of the first agent under up; the next rules follow"

@@ -61,7 +61,8 @@ def connect(dsn: str) -> Connection:
             keepalives_count=3,
             tcp_user_timeout=STATEMENT_TIMEOUT_MS,  # a cut link is noticed while data is unacknowledged, too
             application_name="twinpath",
-            options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",
+            options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC "
+            f"-c idle_in_transaction_session_timeout={STATEMENT_TIMEOUT_MS}",  # a process asleep keeps no row locked
         )
     except psycopg2.ProgrammingError as error:
         raise ConfigurationError(f"ALERTS_DSN is no DSN: {first_line(error)}") from None

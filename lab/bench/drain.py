@@ -35,7 +35,7 @@ class Numbered(Agents):
         self._number = number
         self._suffix = settings.suffix
 
-    def name(self, rule: str) -> str:
+    def name(self, rule: str, instance: int = 1) -> str:
         """Name of the process, with its number."""
         return f"agent-{rule}-{self._number}{self._suffix}"
 

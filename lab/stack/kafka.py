@@ -4,9 +4,9 @@ import subprocess
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.admin import KafkaAdminClient, MemberToRemove, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
 
 from lab.stack import process
@@ -160,3 +160,11 @@ def delete_groups(settings: Settings, suffix: str) -> None:
         ours = [group["group_id"] for group in client.list_groups() if group["group_id"].endswith(suffix)]
         if ours:
             client.delete_groups(ours)
+
+
+def remove_member(settings: Settings, group: str, instance: str) -> None:
+    """Tell a group that the member of this lasting name will not come back; else it waits for its session to end."""
+    if not process.listens(int(settings.kafka_bootstrap_servers.rpartition(":")[2])):
+        return
+    with suppress(ChangeLogUnavailable, KafkaError), admin(settings) as client:
+        client.remove_group_members(group, [MemberToRemove(group_instance_id=instance)])

@@ -45,13 +45,15 @@ def key(user_id: int) -> bytes:
     return json.dumps({"user_id": user_id}, separators=(",", ":")).encode()
 
 
-def publish(settings: Settings, records: list[tuple[bytes | None, bytes | None]], **config: Any) -> None:
-    """Write (key, value) records to partition 0 of the topic, in order."""
+def publish(
+    settings: Settings, records: list[tuple[bytes | None, bytes | None]], partition: int = 0, **config: Any
+) -> None:
+    """Write (key, value) records to one partition of the topic, in order."""
     idempotent = {"enable.idempotence": True}  # a fresh topic's leader may refuse at first: keep the order
     producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers, **idempotent, **config})
     for record_key, value in records:
         ours = None if value is None else value.replace(OURS.encode(), settings.source_database.encode())
-        producer.produce(settings.topic, key=record_key, value=ours, partition=0)
+        producer.produce(settings.topic, key=record_key, value=ours, partition=partition)
     assert producer.flush(30) == 0
 
 

@@ -51,6 +51,14 @@ def status_of(line: Line, rule: str = "spending") -> int:
     return child.wait(timeout=60)
 
 
+@pytest.fixture(params=["confluent", "kafka-python"])
+def either_line(request: pytest.FixtureRequest, topic_line: Line) -> Line:
+    """A line whose agents use the one Kafka client, then the other."""
+    topic_line.settings = topic_line.settings.model_copy(update={"kafka_client": request.param})
+    topic_line.agents = topic_line.stack.agents(topic_line.settings)
+    return topic_line
+
+
 def test_an_alert_is_raised_and_state_is_checkpointed(topic_line: Line) -> None:
     publish(topic_line.settings, TROUBLE)
     start(topic_line)
@@ -106,8 +114,8 @@ def test_sigterm_writes_a_last_checkpoint_and_leaves_the_group(topic_line: Line)
     assert line.rows("SELECT sum(next_offset)::int FROM checkpoints") == [(4,)]
 
 
-def test_a_killed_agent_replays_from_its_checkpoint_and_stores_nothing_twice(topic_line: Line) -> None:
-    line = topic_line
+def test_a_killed_agent_replays_from_its_checkpoint_and_stores_nothing_twice(either_line: Line) -> None:
+    line = either_line
     line.settings = line.settings.model_copy(update={"checkpoint_idle_s": 600.0})
     line.agents = line.stack.agents(line.settings)
     start(line)
@@ -137,7 +145,7 @@ def test_a_group_that_forgot_its_offsets_changes_nothing(topic_line: Line) -> No
     assert counters(topic_line) == {"judged": 5, "alerts": 2}
 
 
-def test_unreadable_records_become_dead_letters_and_neighbours_are_unaffected(topic_line: Line) -> None:
+def test_unreadable_records_become_dead_letters_and_neighbours_are_unaffected(either_line: Line) -> None:
     poison: list[tuple[bytes | None, bytes | None]] = [
         (key(7), b"{"),
         (None, TROUBLE[0][1]),
@@ -153,14 +161,14 @@ def test_unreadable_records_become_dead_letters_and_neighbours_are_unaffected(to
         (key(7), envelope("c", 96, after=row(96, 7, "1.00")).replace(OURS.encode(), b"elsewhere")),
     ]
     shuffled = [poison[0], TROUBLE[0], *poison[1:3], TROUBLE[1], skipped[0], TROUBLE[2], *skipped[1:], TROUBLE[3]]
-    publish(topic_line.settings, [*shuffled, *poison[3:]], **{"message.max.bytes": 8_000_000})
-    start(topic_line)
-    topic_line.wait_until_judged(SPENDING)
-    assert alerts(topic_line) == [(4, "RAISED", 600, 4)]
-    found = topic_line.rows("SELECT kafka_offset, split_part(reason, ':', 1) FROM dead_letters ORDER BY 1")
+    publish(either_line.settings, [*shuffled, *poison[3:]], **{"message.max.bytes": 8_000_000})
+    start(either_line)
+    either_line.wait_until_judged(SPENDING)
+    assert alerts(either_line) == [(4, "RAISED", 600, 4)]
+    found = either_line.rows("SELECT kafka_offset, split_part(reason, ':', 1) FROM dead_letters ORDER BY 1")
     assert [offset for offset, _ in found] == [0, 2, 3, 11, 12, 13]
-    assert counters(topic_line) == {"judged": 4, "alerts": 1, "dead_letters": 6, "skipped": 4}
-    assert "another database: elsewhere" in log_of(topic_line)
+    assert counters(either_line) == {"judged": 4, "alerts": 1, "dead_letters": 6, "skipped": 4}
+    assert "another database: elsewhere" in log_of(either_line)
 
 
 def test_a_topic_keyed_by_another_column_is_refused_at_start(topic_line: Line) -> None:
@@ -207,17 +215,17 @@ def test_while_the_alert_store_is_locked_the_agent_pauses_keeps_its_group_and_lo
     assert topic_line.rows("SELECT max(epoch)::int FROM checkpoints") == [(1,)]
 
 
-def test_an_agent_whose_epoch_was_taken_stops_writing_and_joins_anew(topic_line: Line) -> None:
-    start(topic_line)
-    thief = topic_line.session("twinpath_lab", topic_line.settings.alerts_database)
+def test_an_agent_whose_epoch_was_taken_stops_writing_and_joins_anew(either_line: Line) -> None:
+    start(either_line)
+    thief = either_line.session("twinpath_lab", either_line.settings.alerts_database)
     with thief, thief.cursor() as cursor:
         cursor.execute("UPDATE checkpoints SET epoch = epoch + 1 WHERE partition = 0")
-    publish(topic_line.settings, TROUBLE)
-    wait_for(lambda: "stopped writing" in log_of(topic_line), "the refusal")
-    topic_line.wait_until_judged(SPENDING)
-    assert topic_line.rows("SELECT epoch::int FROM checkpoints WHERE partition = 0") == [(3,)]
-    assert [tx_id for tx_id, *_ in alerts(topic_line)] == [4]
-    assert counters(topic_line)["alerts_refused"] == 1
+    publish(either_line.settings, TROUBLE)
+    wait_for(lambda: "stopped writing" in log_of(either_line), "the refusal")
+    either_line.wait_until_judged(SPENDING)
+    assert either_line.rows("SELECT epoch::int FROM checkpoints WHERE partition = 0") == [(3,)]
+    assert [tx_id for tx_id, *_ in alerts(either_line)] == [4]
+    assert counters(either_line)["alerts_refused"] == 1
 
 
 def test_one_agent_failing_does_not_touch_the_other(topic_line: Line) -> None:

@@ -163,7 +163,7 @@ def test_parameters_changed_at_run_time_judge_the_log_anew_beside_the_old_alerts
 
 def test_a_member_of_the_group_that_folds_another_version_stops(topic_line: Line) -> None:
     class Second(Agents):
-        def name(self, rule: str) -> str:
+        def name(self, rule: str, instance: int = 1) -> str:
             return f"{super().name(rule)}-second"
 
     line = topic_line
