@@ -19,6 +19,7 @@ from lab.stack import connect, process
 from lab.stack.agents import Agents
 from lab.stack.scope import Scope
 from lab.stack.stack import Stack
+from twinpath.detection.rules import RULES
 from twinpath.errors import ServiceFault
 from twinpath.settings import ROOT, Settings, run_settings
 
@@ -125,9 +126,8 @@ class Segment:
         """Stop our programs and agents, and remove what the names own."""
         for name in self._programs:
             self.stop(name)
-        for name in process.names(self.stack.home):
-            if name.startswith("agent-") and name.endswith(self.settings.suffix):
-                process.stop(self.stack.home, name)
+        for rule in RULES:
+            self.agents.stop_all(rule)
         self.scope.drop()
 
 

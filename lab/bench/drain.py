@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -13,11 +14,7 @@ from lab.bench.bed import Segment
 from lab.bench.cpu import own
 from lab.bench.result import Figure
 from lab.stack import process
-from lab.stack.agents import Agents
-from lab.stack.credentials import Credentials
-from lab.stack.home import Home
 from twinpath.errors import ServiceFault
-from twinpath.settings import Settings
 
 EVERY_S = 0.2  # a look at /metrics costs the agent about 2 ms
 START_S = 60.0
@@ -25,19 +22,6 @@ TIMEOUT_S = 300.0
 STALL = "twinpath_agent_checkpoint_stall_seconds"
 STALL_LIMIT_S = "0.005"
 Metrics = dict[str, float]
-
-
-class Numbered(Agents):
-    """One of several agents of a rule."""
-
-    def __init__(self, home: Home, settings: Settings, credentials: Credentials, number: int) -> None:
-        super().__init__(home, settings, credentials)
-        self._number = number
-        self._suffix = settings.suffix
-
-    def name(self, rule: str, instance: int = 1) -> str:
-        """Name of the process, with its number."""
-        return f"agent-{rule}-{self._number}{self._suffix}"
 
 
 class Look(msgspec.Struct):
@@ -53,38 +37,37 @@ class Running:
     """Some agents of one rule on one segment."""
 
     def __init__(self, segment: Segment, rule: str, count: int) -> None:
-        self._segment = segment
+        self._home = segment.stack.home
+        self._agents = segment.agents
         self._rule = rule
-        stack = segment.stack
-        self._all = [
-            Numbered(stack.home, segment.settings, stack.credentials, number) for number in range(1, count + 1)
-        ]
+        self._instances = range(1, count + 1)
 
     def start(self) -> None:
         """Start them all at once, and wait until each answers."""
-        for one in self._all:
-            one.start(self._rule)
-        for one in self._all:
-            home, name = self._segment.stack.home, one.name(self._rule)
-            process.wait_until(home, name, lambda one=one: process.listens(one.port(self._rule)), START_S)  # type: ignore[misc]
+        for one in self._instances:
+            self._agents.start(self._rule, instance=one)
+        for one in self._instances:
+            port = self._agents.port(self._rule, one)
+            name = self._agents.name(self._rule, one)
+            process.wait_until(self._home, name, partial(process.listens, port), START_S)
 
     def wait(self) -> None:
         """Wait until each owns partitions."""
-        for one in self._all:
-            one.wait(self._rule)
+        for one in self._instances:
+            self._agents.wait(self._rule, one)
 
     def processes(self) -> list[psutil.Process]:
         """Their processes; ServiceFault with the end of its log when one has ended."""
-        home = self._segment.stack.home
-        found = [(one.name(self._rule), process.running(home, one.name(self._rule))) for one in self._all]
-        for name, running in found:
+        names = [self._agents.name(self._rule, one) for one in self._instances]
+        found = [process.running(self._home, name) for name in names]
+        for name, running in zip(names, found, strict=True):
             if running is None:
-                raise ServiceFault(f"{name} has ended; {process.tail(home, name)}")
-        return [running for _, running in found if running is not None]
+                raise ServiceFault(f"{name} has ended; {process.tail(self._home, name)}")
+        return [running for running in found if running is not None]
 
     def metrics(self) -> list[Metrics]:
         """/metrics of each: name with labels but without the rule -> value."""
-        return [scrape(f"{one.url(self._rule)}/metrics") for one in self._all]
+        return [scrape(f"{self._agents.url(self._rule, one)}/metrics") for one in self._instances]
 
     def look(self) -> Look:
         """One look at all of them."""
@@ -111,8 +94,8 @@ class Running:
 
     def stop(self) -> None:
         """SIGTERM: each writes a last checkpoint."""
-        for one in self._all:
-            one.stop(self._rule)
+        for one in self._instances:
+            self._agents.stop(self._rule, one)
 
 
 def counted(looks: Sequence[Look], skip: int) -> list[Look]:
