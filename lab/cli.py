@@ -193,6 +193,7 @@ def demo(
     seed: Seed = None,
     profile: Profile = None,
     kills: Annotated[bool, typer.Option(help="Kill an agent and Connect in mid-load.")] = True,
+    batch: Annotated[bool, typer.Option(help="Airflow with the batch path and the temperatures beside it.")] = True,
     keep: Annotated[bool, typer.Option("--keep", help="Leave what the run made on the running stack.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -200,7 +201,7 @@ def demo(
     from lab.demo import demo as run_demo
 
     options = {"rate": rate, "duration": duration, "seed": seed, "profile": profile}
-    path, passed = run_demo(Progress(quiet=quiet), kills=kills, keep=keep, **options)
+    path, passed = run_demo(Progress(quiet=quiet), kills=kills, batch=batch, keep=keep, **options)
     sys.stdout.write(f"{path}\n")
     raise typer.Exit(0 if passed else 1)
 

@@ -1,14 +1,14 @@
-"""The demo: the whole line under load, with two processes killed, and proof that nothing was lost.
+"""The demo: both sides under one load, with two processes killed, and proof that nothing was lost.
 
-Own database, topic, slot, groups and alert store, named by the run; removed at the end. The alerts of
+Own databases, topic, slot, groups, alert store and Airflow, named by the run; removed at the end. The alerts of
 each agent are compared with `replay` of the topic and with `replay` of the operation log in the order
-of PostgreSQL's COMMIT records.
+of PostgreSQL's COMMIT records; those of the batch path with the latter, each difference with its cause.
 """
 
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psycopg2
 
+from lab.beside import Beside, BesideFound, beside
 from lab.console import Progress
 from lab.load import Load, LoadResult, announced, said, workload_of
 from lab.measure import fence, reference, witness
@@ -37,6 +38,8 @@ SLOT_TIMEOUT_S = 90.0
 AGENT_TIMEOUT_S = 90.0
 WARM_UP = timedelta(seconds=10)  # of the load: the Java machines compile
 AROUND_A_KILL = timedelta(seconds=15)  # a killed agent is missed after 6 s; Connect starts a new Java machine
+Event = tuple[float, Callable[[], None]]
+"""What happens in mid-load, and when: as a share of the load's duration."""
 
 
 class Demo:
@@ -56,17 +59,25 @@ class Demo:
         self._agents: Agents = stack.agents(settings)
         self._rules: list[Rule] = [configured(name, settings.rule_parameters) for name in RULES]
 
-    def run(self) -> Evidence:
-        """Set up, load with kills, fence, compare; returns what was found."""
+    def run(self, *, batch: bool = True) -> Evidence:
+        """Set up, load with kills, fence, compare; returns what was found. `batch` False leaves Airflow out."""
         self._set_up()
         start_lsn = fence.current_lsn(self._lab("postgres"))
+        if not batch:
+            return self._compare(start_lsn, *self._judge(), None)
+        with beside(self._stack, self._settings, self._folder) as sides:
+            judged = self._judge(sides)
+            found = sides.finish()
+        return self._compare(start_lsn, *judged, found)
+
+    def _judge(self, sides: Beside | None = None) -> tuple[LoadResult, dict[int, int], datetime, datetime]:
+        """Load and fence; returns the load, the ends of the topic, when the load began and when all was judged."""
         began = datetime.now(tz=UTC)
-        load = self._load()
+        load = self._load([(0.4, sides.in_mid_load)] if sides else [])
         ends = self._wait_until_judged()
-        finished = datetime.now(tz=UTC)
         for rule in RULES:
             self._note_usage(rule)
-        return self._compare(load, start_lsn, ends, began, finished)
+        return load, ends, began, datetime.now(tz=UTC)
 
     def _note_usage(self, rule: str) -> None:
         """Add up what an agent's process has used, before it ends."""
@@ -95,7 +106,7 @@ class Demo:
             with self._progress.step(self._agents.name(rule)):
                 self._agents.wait(rule)
 
-    def _load(self) -> LoadResult:
+    def _load(self, events: Sequence[Event]) -> LoadResult:
         settings = self._settings
         workload = workload_of(settings)
         dsn = self._stack.credentials.dsn("twinpath_writer", settings.source_database)
@@ -103,37 +114,44 @@ class Demo:
         self._progress.say(announced(settings))
         watcher = threading.Thread(target=self._say_first_alert, name="first-alert", daemon=True)
         watcher.start()
-        breaker = threading.Thread(target=self._kill_twice, args=[load], name="breaker")
         if self._kills:
-            breaker.start()
+            events = sorted([*events, (0.25, self._kill_agent), (0.5, self._kill_connect)], key=lambda event: event[0])
+        during = threading.Thread(target=self._in_mid_load, args=[load, events], name="mid-load")
+        during.start()
         try:
             result = load.run()
         finally:
             self._over.set()
-            if self._kills:
-                breaker.join()
+            during.join()
         if self._fault is not None:
             raise self._fault
         self._progress.say(said(result))
         return result
 
-    def _kill_twice(self, load: Load) -> None:
-        """SIGKILL an agent and Connect in mid-load, and start each again; a fault that fails ends the demo."""
+    def _in_mid_load(self, load: Load, events: Sequence[Event]) -> None:
+        """Each event in its turn; one that fails ends the demo."""
+        began = time.monotonic()
         try:
-            if self._over.wait(self._settings.duration * 0.25):
-                return
-            self._note_usage("spending")
-            self._kill("agent spending", lambda: self._agents.kill("spending"))
-            self._agents.start("spending")
-            if self._over.wait(self._settings.duration * 0.25):
-                return
-            connect = self._stack.connect
-            self._kill("connect", lambda: process.stop(self._stack.home, "connect", signal.SIGKILL))
-            connect.start()
-            connect.wait()
+            for share, act in events:
+                if self._over.wait(max(0.0, began + share * self._settings.duration - time.monotonic())):
+                    return
+                act()
         except Exception as error:
             self._fault = error
             load.stop()
+
+    def _kill_agent(self) -> None:
+        """SIGKILL to an agent, which is started again."""
+        self._note_usage("spending")
+        self._kill("agent spending", lambda: self._agents.kill("spending"))
+        self._agents.start("spending")
+
+    def _kill_connect(self) -> None:
+        """SIGKILL to Connect, which is started again."""
+        connect = self._stack.connect
+        self._kill("connect", lambda: process.stop(self._stack.home, "connect", signal.SIGKILL))
+        connect.start()
+        connect.wait()
 
     def _kill(self, name: str, kill: Callable[[], bool]) -> None:
         """Kill something that ran until now; what had ended by itself is a failure, not a fault."""
@@ -182,7 +200,13 @@ class Demo:
         return ends
 
     def _compare(
-        self, load: LoadResult, start_lsn: int, ends: dict[int, int], began: datetime, finished: datetime
+        self,
+        start_lsn: int,
+        load: LoadResult,
+        ends: dict[int, int],
+        began: datetime,
+        finished: datetime,
+        found: BesideFound | None,
     ) -> Evidence:
         with self._progress.step("comparing alerts with both oracles") as step:
             lab = self._lab("postgres")
@@ -221,14 +245,16 @@ class Demo:
         return self._stack.credentials.dsn("twinpath_lab", database)
 
 
-def demo(progress: Progress, *, kills: bool = True, keep: bool = False, **overrides: object) -> tuple[Path, bool]:
+def demo(
+    progress: Progress, *, kills: bool = True, batch: bool = True, keep: bool = False, **overrides: object
+) -> tuple[Path, bool]:
     """Run the demo; returns the path of its summary and whether every correctness goal was met."""
     run_id, folder = new_run()
     with running_stack(progress, **overrides) as stack:
         settings = run_settings(stack.settings, run_id)
         one = Demo(stack, settings, folder, kills=kills)
         try:
-            evidence = one.run()
+            evidence = one.run(batch=batch)
             path, passed = write_summary(evidence, folder)
         finally:
             if not keep:

@@ -29,6 +29,7 @@ from spark_jobs.batch_source import Mode, Read, Snapshot, Wanted, read_rows, sna
 from spark_jobs.batch_store import BatchStore, Progress, combined
 from spark_jobs.columns import FOLDED
 from spark_jobs.session import open_session
+from spark_jobs.usage import usage
 from twinpath.detection.rules import RULES, Rule, configured
 from twinpath.errors import ConfigurationError, ServiceFault, TwinpathError
 from twinpath.rule_versions import RuleVersions
@@ -222,7 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
         spark = open_session("fraud_batch")
         session_s = round(time.monotonic() - began, 3)
         try:
-            summary = judge_once(spark, options, settings)
+            summary = judge_once(spark, options, settings) | usage()
         finally:
             spark.stop()
     except TwinpathError as error:

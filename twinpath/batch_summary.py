@@ -20,8 +20,11 @@ GROUP BY path, rule"""
 
 
 class BatchSummary(msgspec.Struct, frozen=True):
-    """One run of spark_jobs/fraud_batch.py; rows_known counts, by rule, the ids that were judged
-    or taught, over all runs except in mode full."""
+    """One run of spark_jobs/fraud_batch.py.
+
+    rows_known counts, by rule, the ids that were judged or taught, over all runs except in mode full; seconds are by
+    part of the job; cpu_s and peak_rss_mb are those of its processes on the driver's machine.
+    """
 
     mode: str
     path: str
@@ -35,6 +38,8 @@ class BatchSummary(msgspec.Struct, frozen=True):
     counts: dict[str, dict[str, int]]
     horizon: int
     seconds: dict[str, float]
+    cpu_s: float
+    peak_rss_mb: float
 
 
 def read_summary(path: Path) -> BatchSummary:

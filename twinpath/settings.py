@@ -125,6 +125,11 @@ class Settings(BaseSettings):
         return f"alerts{self.suffix}"
 
     @property
+    def airflow_database(self) -> str:
+        """The database of Airflow's metadata on the stack's server."""
+        return f"airflow{self.suffix}"
+
+    @property
     def prefix(self) -> str:
         """Debezium's topic prefix of this run."""
         return f"{self.topic_prefix}{self.suffix}"

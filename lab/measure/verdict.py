@@ -9,6 +9,7 @@ from psycopg2.extensions import connection as Connection
 from lab.load import LoadResult
 from lab.measure.agreement import Difference, compare, compare_log, differing_histories, differing_users
 from twinpath.alert_rows import read_alerts
+from twinpath.detection.model import Alert
 from twinpath.detection.replay import Replay
 from twinpath.detection.rules import Rule
 
@@ -60,11 +61,20 @@ class Evidence(msgspec.Struct):
     alerts_dsn: str
 
 
-def gather(session: Connection, rule: Rule, by_topic: Replay, by_log: Replay) -> RuleEvidence:
-    """Read one agent's alerts, counters and state, and hold them against both replays."""
+class Stored(msgspec.Struct):
+    """What the alert store holds of one rule on one path; `states` are buckets, their parts in order."""
+
+    alerts: list[Alert]
+    counters: dict[str, int]
+    states: list[bytes]
+    dead_letters: int
+
+
+def read_stored(session: Connection, path: str, rule: Rule) -> Stored:
+    """Read alerts, counters, state and dead letters of one rule on one path."""
     with session.cursor() as cursor:
-        alerts = read_alerts(cursor, PATH, rule.name, rule.version)
-        names = [PATH, rule.name, rule.version]
+        alerts = read_alerts(cursor, path, rule.name, rule.version)
+        names = [path, rule.name, rule.version]
         where = "path = %s AND rule = %s AND rule_version = %s"
         cursor.execute(f"SELECT name, value FROM counters WHERE {where}", names)  # noqa: S608  constant
         counters: Counter[str] = Counter()
@@ -74,12 +84,19 @@ def gather(session: Connection, rule: Rule, by_topic: Replay, by_log: Replay) ->
         states = [bytes(state) for (state,) in cursor.fetchall()]
         cursor.execute(f"SELECT count(*) FROM dead_letters WHERE {where}", names)  # noqa: S608  constant
         (dead_letters,) = cursor.fetchone() or (0,)
+    return Stored(alerts, dict(counters), states, dead_letters)
+
+
+def gather(session: Connection, rule: Rule, by_topic: Replay, by_log: Replay) -> RuleEvidence:
+    """Read what one agent has stored, and hold it against both replays."""
+    stored = read_stored(session, PATH, rule)
+    alerts, states = stored.alerts, stored.states
     return RuleEvidence(
         rule=rule.name,
         version=rule.version,
         alerts=len(alerts),
-        counters=dict(counters),
-        dead_letters=dead_letters,
+        counters=stored.counters,
+        dead_letters=stored.dead_letters,
         against_topic=compare_log(alerts, by_topic.alerts),
         against_log=compare(alerts, by_log.alerts),
         differing_users=differing_users(rule, states, by_topic.states),

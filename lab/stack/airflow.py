@@ -27,7 +27,8 @@ from lab.stack.airflow_api import HEALTH, AirflowApi
 from lab.stack.credentials import AIRFLOW, Credentials
 from lab.stack.home import Home
 from lab.stack.postgres import Postgres
-from lab.stack.scope import create_database
+from lab.stack.scope import create_database, drop_database
+from twinpath.batch_summary import BatchSummary, read_summary
 from twinpath.errors import ServiceFault
 from twinpath.settings import LOOPBACK, Settings
 
@@ -109,6 +110,20 @@ class Airflow:
                     running.terminate()  # they end beside one another, and are waited for one by one
         return found
 
+    def stop_all(self) -> None:
+        """Stop every component."""
+        for name in reversed(COMPONENTS):
+            self.stop(name)
+
+    def drop_metadata(self, postgres: Postgres) -> None:
+        """Remove the metadata database of an Airflow that was stopped."""
+        with closing(postgres.connect("postgres")) as session:
+            drop_database(session, self._settings.airflow_database)
+
+    def summary(self, run_id: str) -> BatchSummary:
+        """What the batch job of a run of `fraud_batch` said of itself."""
+        return read_summary(config.summary_file(self._home, run_id))
+
     def sick(self) -> list[str]:
         """The parts that do not say that they are healthy, by a heartbeat since their process was started."""
         health = self.api.health()
@@ -160,20 +175,20 @@ class Airflow:
         wanted = hashlib.sha256(repr((text, sorted(environment.items()))).encode()).hexdigest()
         if note.exists() and note.read_text() != wanted and self.started():
             progress.say("airflow: its settings changed, starting it anew")
-            for name in reversed(COMPONENTS):
-                self.stop(name)
+            self.stop_all()
         note.write_text(wanted)
 
     def _migrate(self, postgres: Postgres, environment: dict[str, str], progress: Progress) -> None:
         """The metadata database, owned by its own role, with the tables of this Airflow."""
+        database = self._settings.airflow_database
         with closing(postgres.connect("postgres")) as session, session.cursor() as cursor:
-            create_database(session, config.DATABASE)
-            names = (sql.Identifier(config.DATABASE), sql.Identifier(AIRFLOW))
+            create_database(session, database)
+            names = (sql.Identifier(database), sql.Identifier(AIRFLOW))
             cursor.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(*names))
             cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(names[0]))
         note = config.folder(self._home) / "migrated"
         wanted = version("apache-airflow")
-        with closing(postgres.connect(config.DATABASE)) as session, session.cursor() as cursor:
+        with closing(postgres.connect(database)) as session, session.cursor() as cursor:
             cursor.execute("SELECT to_regclass('public.alembic_version') IS NOT NULL")
             if cursor.fetchone() == (True,) and note.exists() and note.read_text() == wanted:
                 return

@@ -1,5 +1,6 @@
 """Airflow's REST API, as far as the lab uses it."""
 
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -51,6 +52,18 @@ class AirflowApi:
         """Start a run with these params; returns its run id. `logical_date` (ISO) names a past interval."""
         made = self.call("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": logical_date, "conf": conf})
         return str(made["dag_run_id"])
+
+    def backfill(self, dag_id: str, begin: datetime, end: datetime) -> int:
+        """Run every interval that begins in [begin, end], both included; returns the backfill's id."""
+        bounds = {"from_date": begin.isoformat(), "to_date": end.isoformat()}
+        return int(self.call("POST", "/backfills", {"dag_id": dag_id, **bounds})["id"])
+
+    def runs(self, dag_id: str) -> list[dict[str, Any]]:
+        """State, interval and times of every run of a DAG, the oldest first."""
+        found: list[dict[str, Any]] = self.call("GET", f"/dags/{dag_id}/dagRuns?limit=100&order_by=run_after")[
+            "dag_runs"
+        ]
+        return found
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """State, interval and times of one run."""

@@ -21,7 +21,6 @@ from lab.stack.java import jars, java
 from twinpath.errors import EnvironmentFault
 from twinpath.settings import LOOPBACK, ROOT, Settings
 
-DATABASE = "airflow"
 DAGS = ROOT / "dags"
 ADMIN = "admin"
 ADMIN_FILE = "airflow_admin.json"
@@ -31,6 +30,11 @@ KEYS_FILE = "airflow_keys.json"
 def folder(home: Home) -> Path:
     """AIRFLOW_HOME of this stack: configuration, logs of tasks, summaries of batch jobs."""
     return home.path / "airflow"
+
+
+def summary_file(home: Home, run_id: str) -> Path:
+    """Where the batch job of a run of `fraud_batch` leaves its summary."""
+    return folder(home) / "summaries" / f"{run_id}.json"
 
 
 def url(settings: Settings) -> str:
@@ -108,7 +112,8 @@ def _values(home: Home, settings: Settings, credentials: Credentials) -> dict[st
             "simple_auth_manager_passwords_file": home.secrets / ADMIN_FILE,
         },
         "database": {
-            "sql_alchemy_conn": f"postgresql+psycopg2://{login}@{settings.pghost}:{settings.pgport}/{DATABASE}",
+            "sql_alchemy_conn": f"postgresql+psycopg2://{login}@{settings.pghost}:{settings.pgport}/"
+            f"{settings.airflow_database}",
         },
         "api": {
             "host": LOOPBACK,

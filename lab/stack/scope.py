@@ -151,7 +151,7 @@ class Scope:
         with closing(self.open_as_lab("postgres")) as session:
             drop_slot(session, settings.slot)
             for name in (settings.source_database, settings.alerts_database, settings.temperature_database):
-                _drop_database(session, name)
+                drop_database(session, name)
 
 
 def create_database(session: Connection, name: str) -> None:
@@ -179,7 +179,7 @@ def drop_slot(session: Connection, slot: str, timeout_s: float = 30.0) -> None:
             time.sleep(0.1)
 
 
-def _drop_database(session: Connection, name: str) -> None:
+def drop_database(session: Connection, name: str) -> None:
     """Drop a database, with the sessions that the lab's role may end.
 
     An autovacuum worker is none of these and makes WITH (FORCE) fail; the plain form sends it away and
