@@ -1,7 +1,7 @@
 """The batch side of a run: Airflow schedules `fraud_batch` while the load runs; more runs when everything is written.
 
-`safe` runs by its schedule, every minute; the naive modes run once in mid-load and once at the end, so that what they
-miss is missed by a watermark that a real run set.
+`safe` runs by its schedule, every minute. `naive-id` runs once in mid-load and once at the end, so that what it misses
+is missed by a watermark that a real run set.
 """
 
 import time
@@ -12,14 +12,15 @@ from typing import Any
 import msgspec
 
 from lab.console import Progress
+from lab.measure.batch_input import Mode
 from lab.stack.airflow import Airflow
 from twinpath.batch_summary import BatchSummary
 from twinpath.errors import ServiceFault
 
 DAG = "fraud_batch"
 SCHEDULE = "* * * * *"
-IN_MID_LOAD = ("naive-id", "naive-time")
-AT_THE_END = ("safe", "naive-id", "naive-time", "full")
+IN_MID_LOAD: tuple[Mode, ...] = ("naive-id",)
+AT_THE_END: tuple[Mode, ...] = ("safe", "naive-id")
 TIMEOUT_S = 180.0  # for one run, those queued before it included
 EVERY_S = 0.5
 ENDED = ("success", "failed")

@@ -9,19 +9,17 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
-import psycopg2
-
+from lab.batch_side import AT_THE_END
 from lab.beside import Beside, BesideFound, beside
 from lab.console import Progress
 from lab.load import Load, LoadResult, announced, said, workload_of
-from lab.measure import fence, reference, witness
-from lab.measure.verdict import Evidence, RuleEvidence, gather
-from lab.operations import read_operations
+from lab.measure import fence, witness
+from lab.measure.comparison import compare_run
+from lab.measure.evidence import Evidence
 from lab.report.summary import write_summary
 from lab.runs import new_run
 from lab.stack import process
@@ -29,7 +27,7 @@ from lab.stack.agents import Agents
 from lab.stack.connect import wait_for_tasks
 from lab.stack.scope import Scope
 from lab.stack.stack import Stack, running_stack
-from twinpath.detection.envelope import EnvelopeDecoder
+from lab.watch_alerts import say_first_alert
 from twinpath.detection.rules import RULES, Rule, configured
 from twinpath.errors import ServiceFault
 from twinpath.settings import Settings, run_settings
@@ -40,6 +38,17 @@ WARM_UP = timedelta(seconds=10)  # of the load: the Java machines compile
 AROUND_A_KILL = timedelta(seconds=15)  # a killed agent is missed after 6 s; Connect starts a new Java machine
 Event = tuple[float, Callable[[], None]]
 """What happens in mid-load, and when: as a share of the load's duration."""
+
+
+class Judged(NamedTuple):
+    """A load of which every agent has judged everything: the ends of the topic's partitions, and the witness, which is
+    asked at once, for a checkpoint may remove the log. Begun with the load, finished with the fence."""
+
+    load: LoadResult
+    ends: dict[int, int]
+    commits: dict[int, int]
+    began: datetime
+    finished: datetime
 
 
 class Demo:
@@ -62,22 +71,24 @@ class Demo:
     def run(self, *, batch: bool = True) -> Evidence:
         """Set up, load with kills, fence, compare; returns what was found. `batch` False leaves Airflow out."""
         self._set_up()
-        start_lsn = fence.current_lsn(self._lab("postgres"))
         if not batch:
-            return self._compare(start_lsn, *self._judge(), None)
+            return self._compare(self._judge(), None)
         with beside(self._stack, self._settings, self._folder) as sides:
             judged = self._judge(sides)
             found = sides.finish()
-        return self._compare(start_lsn, *judged, found)
+        return self._compare(judged, found)
 
-    def _judge(self, sides: Beside | None = None) -> tuple[LoadResult, dict[int, int], datetime, datetime]:
-        """Load and fence; returns the load, the ends of the topic, when the load began and when all was judged."""
+    def _judge(self, sides: Beside | None = None) -> Judged:
+        """Load and fence."""
+        lab = self._lab("postgres")
+        start_lsn = fence.current_lsn(lab)
         began = datetime.now(tz=UTC)
         load = self._load([(0.4, sides.in_mid_load)] if sides else [])
         ends = self._wait_until_judged()
+        commits = witness.commit_lsns(lab, start_lsn, fence.current_lsn(lab))
         for rule in RULES:
             self._note_usage(rule)
-        return load, ends, began, datetime.now(tz=UTC)
+        return Judged(load, ends, commits, began, datetime.now(tz=UTC))
 
     def _note_usage(self, rule: str) -> None:
         """Add up what an agent's process has used, before it ends."""
@@ -112,7 +123,9 @@ class Demo:
         dsn = self._stack.credentials.dsn("twinpath_writer", settings.source_database)
         load = Load(workload, dsn, self._folder, self._progress)
         self._progress.say(announced(settings))
-        watcher = threading.Thread(target=self._say_first_alert, name="first-alert", daemon=True)
+        alerts = self._lab(settings.alerts_database)
+        watched = (alerts, settings.duration, self._progress)
+        watcher = threading.Thread(target=say_first_alert, args=watched, name="first-alert", daemon=True)
         watcher.start()
         if self._kills:
             events = sorted([*events, (0.25, self._kill_agent), (0.5, self._kill_connect)], key=lambda event: event[0])
@@ -161,20 +174,6 @@ class Demo:
         self._killed.append((name, at))
         self._progress.say(f"killed {name} (SIGKILL); starting it again")
 
-    def _say_first_alert(self) -> None:
-        """Progress line when the first alert is stored: what a newcomer waits for."""
-        deadline = time.monotonic() + self._settings.duration
-        with closing(psycopg2.connect(self._lab(self._settings.alerts_database))) as session:
-            session.autocommit = True
-            with session.cursor() as cursor:
-                while time.monotonic() < deadline:
-                    cursor.execute("SELECT rule, reason FROM alert_log ORDER BY decided_at LIMIT 1")
-                    found = cursor.fetchone()
-                    if found is not None:
-                        self._progress.say(f"first alert: {found[0]}: {found[1]}")
-                        return
-                    time.sleep(0.2)
-
     def _wait_until_judged(self) -> dict[int, int]:
         with self._progress.step("fence: everything committed is judged") as step:
             lsn = fence.mark(self._lab(self._settings.source_database))
@@ -199,46 +198,35 @@ class Demo:
             step.detail = f"{sum(ends.values())} records in the topic"
         return ends
 
-    def _compare(
-        self,
-        start_lsn: int,
-        load: LoadResult,
-        ends: dict[int, int],
-        began: datetime,
-        finished: datetime,
-        found: BesideFound | None,
-    ) -> Evidence:
-        with self._progress.step("comparing alerts with both oracles") as step:
-            lab = self._lab("postgres")
-            operations = list(read_operations(self._folder / "operations.jsonl"))
-            unknown = {one.full_xid for one in operations if one.outcome == "unknown"}
-            commits = witness.commit_lsns(lab, start_lsn, fence.current_lsn(lab))
-            written = reference.ordered(operations, commits, witness.settle_unknown(lab, unknown))
-            by_log = reference.fold(self._rules, written)
-            changes = reference.topic_changes(self._settings, ends, EnvelopeDecoder(self._settings.envelope()))
-            by_topic = reference.fold(self._rules, changes)
-            rules: list[RuleEvidence] = []
-            with closing(psycopg2.connect(self._lab(self._settings.alerts_database))) as session:
-                for rule in self._rules:
-                    rules.append(gather(session, rule, by_topic[rule.name], by_log[rule.name]))
+    def _compare(self, judged: Judged, found: BesideFound | None) -> Evidence:
+        modes = AT_THE_END if found else ()
+        with self._progress.step("comparing every path with the oracles") as step:
+            compared = compare_run(
+                self._settings,
+                self._stack.credentials,
+                self._rules,
+                self._folder,
+                judged.commits,
+                judged.ends,
+                modes,
+            )
             step.done = "done"
         return Evidence(
             run_id=self._settings.run_id,
             seed=self._settings.seed,
-            began=began,
-            finished=finished,
+            began=judged.began,
+            finished=judged.finished,
             profile=self._settings.profile,
             duration_s=self._settings.duration,
-            load=load,
-            records=sum(ends.values()),
-            committed_inserts=sum(1 for change in written if change.op == "c"),
-            key_changes=sum(1 for one, two in pairwise(written) if one.op == "d" and one.position == two.position),
-            rules=rules,
+            load=judged.load,
+            records=sum(judged.ends.values()),
+            compared=compared,
+            beside=found,
             killed=self._killed,
             kills_wanted=2 if self._kills else 0,
             usage=self._usage,
             alerts_dsn=self._lab(self._settings.alerts_database),
-            left_out=[(began, WARM_UP), *((at, AROUND_A_KILL) for _, at in self._killed)],
+            left_out=[(judged.began, WARM_UP), *((at, AROUND_A_KILL) for _, at in self._killed)],
         )
 
     def _lab(self, database: str) -> str:

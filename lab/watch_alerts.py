@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg2
 
+from lab.console import Progress
 from lab.stack.stack import Stack
 from twinpath.errors import ServiceFault, first_line
 
@@ -64,3 +65,18 @@ def _print(row: tuple[Any, ...], *, all_versions: bool, as_json: bool) -> None:
         f"{values['decided_at']} {values['path']} {rule} {values['status']} user {values['user_id']} "
         f"tx {values['tx_id']} score {values['score']} after {latency}: {values['reason']}\n"
     )
+
+
+def say_first_alert(dsn: str, timeout_s: float, progress: Progress) -> None:
+    """Say the first alert as soon as it is stored: what a newcomer waits for."""
+    deadline = time.monotonic() + timeout_s
+    with closing(psycopg2.connect(dsn)) as session:
+        session.autocommit = True
+        with session.cursor() as cursor:
+            while time.monotonic() < deadline:
+                cursor.execute("SELECT rule, reason FROM alert_log ORDER BY decided_at LIMIT 1")
+                found = cursor.fetchone()
+                if found is not None:
+                    progress.say(f"first alert: {found[0]}: {found[1]}")
+                    return
+                time.sleep(0.2)

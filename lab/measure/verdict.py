@@ -1,12 +1,10 @@
-"""What a run found out about each agent, rule by rule, before it becomes a report."""
+"""What a run found out about each agent, rule by rule."""
 
 from collections import Counter
-from datetime import datetime, timedelta
 
 import msgspec
 from psycopg2.extensions import connection as Connection
 
-from lab.load import LoadResult
 from lab.measure.agreement import Difference, compare, compare_log, differing_histories, differing_users
 from twinpath.alert_rows import read_alerts
 from twinpath.detection.model import Alert
@@ -34,31 +32,6 @@ class RuleEvidence(msgspec.Struct):
     def suppressed(self) -> int:
         """Events dropped by position plus alert inserts refused."""
         return self.counters.get("duplicate", 0) + self.counters.get("alerts_refused", 0)
-
-
-class Evidence(msgspec.Struct):
-    """Everything that the report of a demo is made of.
-
-    `usage` holds CPU seconds and peak MB by agent; `left_out` are the windows (begin, length) of warm-up and
-    faults, which a second latency row leaves out.
-    """
-
-    run_id: str
-    seed: int
-    began: datetime
-    finished: datetime
-    profile: str
-    duration_s: float
-    load: LoadResult
-    records: int
-    committed_inserts: int
-    key_changes: int
-    rules: list[RuleEvidence]
-    killed: list[tuple[str, datetime]]
-    kills_wanted: int
-    usage: dict[str, tuple[float, float]]
-    left_out: list[tuple[datetime, timedelta]]
-    alerts_dsn: str
 
 
 class Stored(msgspec.Struct):

@@ -1,5 +1,7 @@
 """A summary as a page for people: the verdict first."""
 
+from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -7,6 +9,7 @@ import msgspec
 from lab.measure.verdict import PATH
 
 SHOWN = 5  # differences named on the page; all are in summary.json
+PARTS = ("schedule", "queue", "submit", "session", "prepare", "read and fold", "count", "merge", "check")
 
 
 def markdown(summary: dict[str, Any]) -> str:
@@ -28,45 +31,110 @@ def markdown(summary: dict[str, Any]) -> str:
     for goal in summary["goals"]:
         measured = ", ".join(f"{rule} {value}" for rule, value in goal["measured"].items())
         lines.append(f"| {'met' if goal['ok'] else 'MISSED'} | {goal['text']} | {goal['target']} | {measured} |")
-    lines += ["", "## Latency: commit to alert committed, by PostgreSQL's clock, ms", ""]
-    lines += ["| alerts | n | p50 | p90 | p99 | max |", "|---|---|---|---|---|---|"]
-    rows = [("all rows", path["latency_ms"])]
-    warm_up, *kills = summary["left_out_of_calm_s"]
-    calm = f"without the first {warm_up:.0f} s" + (f" and the {kills[0]:.0f} s after each kill" if kills else "")
-    rows.append((calm, path["latency_ms_calm"]))
-    rows += [(f"all rows, {rule}", one["latency_ms"]) for rule, one in path["rules"].items()]
-    for name, figures in rows:
-        shown = " | ".join(
-            "-" if figures[key] is None else str(figures[key]) for key in ("n", "p50", "p90", "p99", "max")
-        )
-        lines.append(f"| {name} | {shown} |")
-    hops = ", ".join(f"{hop} {'-' if ms is None else ms}" for hop, ms in path["hops_ms_p50"].items())
-    lines += [
-        "",
-        f"Median of each hop ({calm}), ms: {hops}. No p99 is given below 1,000 samples.",
-        "",
-    ]
-    lines += [
-        "## What each class of operation came to",
-        "",
-        "| class | done | seen by every agent |",
-        "|---|---|---|",
-    ]
-    for name, one in summary["losses"].items():
-        lines.append(f"| {name} | {one['done']} | {one['seen'][PATH]} |")
-    lines += _differences(summary)
+    lines += [*_paths(summary), *_latency(summary), *_losses(summary)]
+    lines += [*_airflow(summary), *_temperature(summary), *_differences(summary)]
     lines += ["", f"Environment: {msgspec.json.encode(summary['environment']).decode()}", ""]
     return "\n".join(lines)
 
 
+def _paths(summary: dict[str, Any]) -> list[str]:
+    """One row for each path: what it saw, whether it agrees, how late it was, what it took."""
+    rows = []
+    for name, one in summary["paths"].items():
+        late = one["latency_ms"]
+        seconds = [_cell(None if late[key] is None else round(late[key] / 1000, 3)) for key in ("p50", "p90", "max")]
+        agreed = [one[key] for key in ("alerts", "missing", "extra", "explained", "unexplained")]
+        rows.append([name, one["rows_seen"], one.get("rows_missed", 0), *agreed, *seconds, one["cpu_s"]])
+    names = ["path", "rows seen", "rows missed", "alerts", "missing", "extra", "explained", "unexplained"]
+    note = (
+        "Missing and extra are against replay() of the operation log, before explanation. Latency is from the commit "
+        "of a payment to the commit of its alert, by PostgreSQL's clock, warm-up and kills included."
+    )
+    columns = [*names, "p50 s", "p90 s", "max s", "CPU s"]
+    return ["", "## The paths", "", *_table(columns, rows), "", note]
+
+
+def _latency(summary: dict[str, Any]) -> list[str]:
+    """The agents' latency, with and without warm-up and kills."""
+    path = summary["paths"][PATH]
+    warm_up, *kills = summary["left_out_of_calm_s"]
+    calm = f"without the first {warm_up:.0f} s" + (f" and the {kills[0]:.0f} s after each kill" if kills else "")
+    figures = [("all rows", path["latency_ms"]), (calm, path["latency_ms_calm"])]
+    figures += [(f"all rows, {rule}", one["latency_ms"]) for rule, one in path["rules"].items()]
+    rows = [[name, *(_cell(one[key]) for key in ("n", "p50", "p90", "p99", "max"))] for name, one in figures]
+    hops = ", ".join(f"{hop} {'-' if ms is None else ms}" for hop, ms in path["hops_ms_p50"].items())
+    return [
+        "",
+        "## Latency of the agents: commit to alert committed, by PostgreSQL's clock, ms",
+        "",
+        *_table(["alerts", "n", "p50", "p90", "p99", "max"], rows),
+        "",
+        f"Median of each hop ({calm}), ms: {hops}. No p99 is given below 1,000 samples.",
+    ]
+
+
+def _losses(summary: dict[str, Any]) -> list[str]:
+    """What was done, and what each path saw of it."""
+    paths = list(summary["paths"])
+    rows = [[name, one["done"], *(one["seen"][path] for path in paths)] for name, one in summary["losses"].items()]
+    columns = ["class", "done", *(f"seen by {path}" for path in paths)]
+    return ["", "## What each class of operation came to", "", *_table(columns, rows)]
+
+
+def _airflow(summary: dict[str, Any]) -> list[str]:
+    """The runs of the batch job, each with its seconds from the moment it was due."""
+    runs = summary.get("airflow_runs", [])
+    if not runs:
+        return []
+    rows = []
+    for one in runs:
+        parts = [_cell(round(one["seconds"].get(part, 0.0), 1)) for part in PARTS]
+        rows.append(
+            [one["path"], one["kind"], one["run_after"][11:19], one["rows_read"], one["alerts_written"], *parts]
+        )
+    due = [sum(one["seconds"].values()) for one in runs if one["kind"] == "scheduled"]
+    said = f"Median of a scheduled run from due to checked: {median(due):.1f} s." if due else ""
+    columns = ["path", "started by", "due (UTC)", "rows read", "alerts", *(f"{part} s" for part in PARTS)]
+    note = "A payment also waits until the next run is due. Manual runs wait for those before them (schedule)."
+    return ["", "## Runs of fraud_batch under Airflow", "", *_table(columns, rows), "", f"{said} {note}".strip()]
+
+
+def _temperature(summary: dict[str, Any]) -> list[str]:
+    """The small case: what plain SQL made of an hour of temperatures."""
+    windows = summary.get("temperature", {}).get("windows", [])
+    if not windows:
+        return []
+    rows = [
+        [
+            f"{one['start'][11:16]} to {one['end'][11:16]}",
+            one["sensor_id"],
+            one["readings"],
+            "no data" if one["average"] is None else f"{one['average']:.3f}",
+        ]
+        for one in windows
+    ]
+    columns = ["window (UTC)", "sensor", "readings", "average"]
+    return ["", "## Temperatures, averaged by SQL under Airflow", "", *_table(columns, rows)]
+
+
 def _differences(summary: dict[str, Any]) -> list[str]:
-    """The first differences, when there are any."""
+    """The first differences, when there are any, with their cause where one was verified."""
     lines = []
     for pair in summary["agreement"]["pairs"]:
-        for side, found in (
-            ("only in " + pair["a"], pair["only_a"]),
-            ("only in " + pair["b"], pair["only_b"]),
-        ):
+        causes = {(one["tx_id"], one["side"]): one for one in pair.get("explained", [])}
+        sides = (("extra", pair["a"], pair["only_a"]), ("missing", pair["b"], pair["only_b"]))
+        for side, name, found in sides:
             for fact in found[:SHOWN]:
-                lines.append(f"- {side}: transaction {fact[0]}, {fact[1]}, score {fact[2]}: {fact[3]}")
+                cause = causes.get((fact[0], side))
+                why = f". Cause {cause['cause'] or 'none'}: {cause['evidence']}" if cause else ""
+                lines.append(f"- only in {name}: transaction {fact[0]}, {fact[1]}, score {fact[2]}: {fact[3]}{why}")
     return ["", "## Differences", "", *lines] if lines else []
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return [f"| {' | '.join(str(cell) for cell in line)} |" for line in lines]
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else str(value)

@@ -22,6 +22,8 @@ RUN: dict[str, Any] = {
     "counts": {"spending": {"taught": 2, "dead_letters": 1, "judged": 7}, "velocity": {"judged": 7}},
     "horizon": 800,
     "seconds": {"merge": 0.1},
+    "cpu_s": 21.5,
+    "peak_rss_mb": 900.0,
 }
 ALL = [("spark_batch", "spending", 1), ("spark_batch", "velocity", 3), ("spark_batch_full", "velocity", 99)]
 

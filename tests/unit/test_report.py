@@ -1,14 +1,23 @@
 """The summary and its figures: empty runs, differences, percentiles, what is left out."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from lab.batch_side import BatchRun, parts
+from lab.beside import BesideFound
 from lab.load import LoadResult
 from lab.measure.agreement import Difference, compare, compare_log
+from lab.measure.batch import BatchPath, BatchRule
+from lab.measure.causes import Explained
+from lab.measure.comparison import Compared
+from lab.measure.evidence import Evidence
 from lab.measure.latency import Sample, hop_medians, outside, percentiles
-from lab.measure.verdict import Evidence, RuleEvidence
+from lab.measure.verdict import RuleEvidence
 from lab.report import summary as report
+from lab.temperature_side import Average
+from twinpath.batch_summary import BatchSummary
 from twinpath.detection.model import Alert, Position
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -47,9 +56,8 @@ def evidence(**changes: object) -> Evidence:
         duration_s=60.0,
         load=load,
         records=103,
-        committed_inserts=100,
-        key_changes=0,
-        rules=[rule],
+        compared=Compared([rule], [], frozenset(range(100)), frozenset(range(100, 105)), 100, 0),
+        beside=None,
         killed=[("agent spending", NOON), ("connect", NOON)],
         kills_wanted=2,
         usage={"spending": (1.5, 60.0), "velocity": (1.0, 61.0)},
@@ -57,8 +65,36 @@ def evidence(**changes: object) -> Evidence:
         alerts_dsn="",
     )
     for name in changes.keys() - rule_changes.keys():
-        setattr(whole, name, changes[name])
+        setattr(whole.compared if hasattr(whole.compared, name) else whole, name, changes[name])
     return whole
+
+
+def with_batch(**changes: Any) -> Evidence:
+    """A run with a batch path and temperatures beside the agents."""
+    rule = BatchRule("spending", "1-x", 3, {"judged": 99, "corrected": 2}, 0, EQUAL, [], frozenset(range(99)), [])
+    for name, value in changes.items():
+        if hasattr(rule, name):
+            setattr(rule, name, value)
+    job = BatchSummary(
+        "safe",
+        "spark_batch",
+        "partitioned",
+        "a1",
+        True,
+        9,
+        99,
+        {"spending": 99},
+        3,
+        {},
+        800,
+        {"merge": 0.5},
+        12.5,
+        900.0,
+    )
+    run = BatchRun("scheduled__1", changes.get("kind", "scheduled"), NOON, 1, job, {"schedule": 1.0, "merge": 0.5})
+    window = Average(NOON, NOON + timedelta(minutes=10), "office-1", 10, 21.5)
+    found = BesideFound([run], changes.get("windows", [window]), [window])
+    return evidence(batch=[BatchPath("safe", "spark_batch", [rule], [31_000.0, 65_000.0])], beside=found)
 
 
 def failed(found: dict) -> list[str]:
@@ -94,6 +130,60 @@ def test_each_thing_that_can_go_wrong_fails_the_verdict(goal: str, changes: dict
     assert found["verdict"] == "fail"
     assert goal in failed(found)
     assert "MISSED" in report.markdown(found)
+
+
+def test_a_batch_path_stands_beside_the_agents_and_passes() -> None:
+    found = report.build(with_batch(), [])
+    assert (found["verdict"], failed(found)) == ("pass", [])
+    batch = found["paths"]["spark_batch"]
+    assert {name: batch[name] for name in ("rows_seen", "alerts", "unexplained", "cpu_s", "runs")} == {
+        "rows_seen": 99, "alerts": 3, "unexplained": 0, "cpu_s": 12.5, "runs": 1,
+    }  # fmt: skip
+    assert (batch["latency_ms"]["p50"], batch["latency_ms"]["p99"]) == (48_000.0, None)
+    seen = {name: one["seen"]["spark_batch"] for name, one in found["losses"].items()}
+    assert seen == {"insert": 99, "update or delete": 2, "rollback": 0}
+    page = report.markdown(found)
+    assert "| spark_batch | 99 | 0 | 3 | 0 | 0 | 0 | 0 | 48.0 |" in page
+    assert "Median of a scheduled run from due to checked: 1.5 s." in page
+    assert "| 12:00 to 12:10 | office-1 | 10 | 21.500 |" in page
+
+
+@pytest.mark.parametrize(
+    ("goal", "changes"),
+    [
+        ("batch_scheduled", {"kind": "manual"}),
+        ("batch_complete", {"missed": [17]}),
+        ("batch_equal", {"explained": [Explained(17, "extra", "RAISED", 41, "r", None, "nothing allowed")]}),
+        ("batch_dead_letters", {"dead_letters": 1}),
+        ("temperature", {"windows": []}),
+        ("temperature", {"windows": [Average(NOON, NOON + timedelta(minutes=10), "office-1", 10, 21.6)]}),
+        ("temperature", {"windows": [Average(NOON, NOON + timedelta(minutes=10), "office-1", 9, 21.5)]}),
+    ],
+)
+def test_each_thing_that_can_go_wrong_beside_the_agents_fails_the_verdict(goal: str, changes: dict) -> None:
+    found = report.build(with_batch(**changes), [])
+    assert (found["verdict"], failed(found)) == ("fail", [goal])
+
+
+def test_a_difference_with_a_verified_cause_does_not_fail_and_is_told() -> None:
+    cause = Explained(17, "extra", "RAISED", 41, "because", "a", "17 was updated by transaction 900")
+    found = report.build(with_batch(difference=Difference([], [(17, "RAISED", 41, "because")]), explained=[cause]), [])
+    assert found["verdict"] == "pass"
+    batch = found["paths"]["spark_batch"]
+    assert (batch["extra"], batch["explained"], batch["unexplained"], batch["causes"]) == (1, 1, 0, {"a": 1})
+    assert (
+        "- only in spark_batch spending: transaction 17, RAISED, score 41: because. "
+        "Cause a: 17 was updated by transaction 900"
+    ) in report.markdown(found)
+
+
+def test_the_parts_of_a_batch_run_leave_no_gap() -> None:
+    judge = {"queued_when": "2026-11-23T12:01:01Z", "start_date": "2026-11-23T12:01:02.5Z",
+             "end_date": "2026-11-23T12:01:20Z"}  # fmt: skip
+    check = {"end_date": "2026-11-23T12:01:23Z"}
+    found = parts("2026-11-23T12:01:00Z", judge, check, {"session": 6.0, "merge": 0.5})
+    assert found == {"schedule": 1.0, "queue": 1.5, "submit": 11.0, "session": 6.0, "merge": 0.5, "check": 3.0}
+    assert sum(found.values()) == 23.0
 
 
 def test_differences_are_named_with_their_transactions() -> None:

@@ -1,0 +1,66 @@
+"""A fenced run compared: what was written, what the topic holds, and what every path made of it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+import psycopg2
+
+from lab.measure import reference, witness
+from lab.measure.batch import BatchPath, Written, gather_batch
+from lab.measure.batch_input import Mode
+from lab.measure.verdict import RuleEvidence, gather
+from lab.operations import read_operations
+from lab.stack.credentials import Credentials
+from twinpath.detection.envelope import EnvelopeDecoder
+from twinpath.detection.rules import Rule
+from twinpath.settings import Settings
+
+
+class Compared(msgspec.Struct):
+    """Every agent against both oracles, every batch path against the operation log; what the log holds.
+
+    `inserted` and `rolled_back` are the ids of rows whose insert was committed, or was not; `key_changes` counts
+    changed user_ids, which the log carries as a delete and an insert.
+    """
+
+    rules: list[RuleEvidence]
+    batch: list[BatchPath]
+    inserted: frozenset[int]
+    rolled_back: frozenset[int]
+    committed_inserts: int
+    key_changes: int
+
+
+def compare_run(
+    settings: Settings,
+    credentials: Credentials,
+    rules: Sequence[Rule],
+    folder: Path,
+    commits: Mapping[int, int],
+    ends: dict[int, int],
+    modes: Iterable[Mode] = (),
+) -> Compared:
+    """Compare a run on its own names; `commits` is the witness, the topic is read up to `ends`."""
+    lab, alerts = (credentials.dsn("twinpath_lab", name) for name in ("postgres", settings.alerts_database))
+    operations = list(read_operations(folder / "operations.jsonl"))
+    unknown = {one.full_xid for one in operations if one.outcome == "unknown"}
+    settled = witness.settle_unknown(lab, unknown)
+    changes = reference.ordered(operations, commits, settled)
+    by_log = reference.fold(rules, changes)
+    by_topic = reference.fold(rules, reference.topic_changes(settings, ends, EnvelopeDecoder(settings.envelope())))
+    with closing(psycopg2.connect(alerts)) as session:
+        agents = [gather(session, rule, by_topic[rule.name], by_log[rule.name]) for rule in rules]
+    stamps = witness.commit_stamps(lab, {change.source_xid or 0 for change in changes})
+    written = Written(operations, commits, stamps, settled)
+    inserts = [one for one in operations if one.op == "insert"]
+    return Compared(
+        rules=agents,
+        batch=gather_batch(alerts, modes, rules, by_log, written),
+        inserted=frozenset(one.tx_id for one in inserts if written.happened(one)),
+        rolled_back=frozenset(one.tx_id for one in inserts if not written.happened(one)),
+        committed_inserts=sum(1 for change in changes if change.op == "c"),
+        key_changes=sum(1 for one, two in pairwise(changes) if one.op == "d" and one.position == two.position),
+    )

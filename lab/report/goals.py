@@ -1,0 +1,131 @@
+"""The correctness goals of a run: what must hold, with what was measured."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lab.measure.agreement import Difference
+from lab.measure.batch import LOSSLESS, BatchPath
+from lab.measure.evidence import Evidence
+from lab.measure.verdict import RuleEvidence
+from lab.temperature_side import differing
+
+Goal = dict[str, Any]
+
+
+def correctness_goals(evidence: Evidence) -> list[Goal]:
+    """Those of the agents, then those of the sides that ran beside them."""
+    return [*_agents(evidence), *_faults(evidence), *_batch(evidence), *_temperature(evidence)]
+
+
+def judged(one: RuleEvidence) -> int:
+    """Inserts that an agent judged."""
+    return one.counters.get("judged", 0) + one.counters.get("conflict", 0)
+
+
+def count(difference: Difference) -> int:
+    """Missing and extra."""
+    return len(difference.missing) + len(difference.extra)
+
+
+def _agents(evidence: Evidence) -> list[Goal]:
+    rules = evidence.compared.rules
+    wanted = evidence.compared.committed_inserts
+    alerts = {one.rule: one.reference_alerts for one in rules}
+    return [
+        _above_zero("tested", "the log calls for alerts by every rule: there is something to compare", alerts),
+        _goal(
+            "complete",
+            "every committed row is judged once by every agent",
+            wanted,
+            {one.rule: judged(one) for one in rules},
+        ),
+        _zero(
+            "once", "no row came twice at two positions", {one.rule: one.counters.get("conflict", 0) for one in rules}
+        ),
+        _zero(
+            "topic",
+            "alerts equal replay() of the topic, positions included (missing + extra)",
+            {one.rule: count(one.against_topic) for one in rules},
+        ),
+        _zero(
+            "log",
+            "final alerts equal replay() of the operation log in COMMIT order (missing + extra)",
+            {one.rule: count(one.against_log) for one in rules},
+        ),
+        _zero(
+            "history",
+            "remembered rows, alert or not, equal those of the operation log (differing users)",
+            {one.rule: len(one.differing_histories) for one in rules},
+        ),
+        _zero(
+            "state",
+            "checkpointed state equals the state that replay() ends in (differing users)",
+            {one.rule: len(one.differing_users) for one in rules},
+        ),
+        _zero("dead_letters", "no record was unreadable", {one.rule: one.dead_letters for one in rules}),
+    ]
+
+
+def _faults(evidence: Evidence) -> list[Goal]:
+    if not evidence.kills_wanted:
+        return []
+    dropped = {one.rule: one.counters.get("duplicate", 0) for one in evidence.compared.rules}
+    killed = {"demo": len(evidence.killed)}
+    return [
+        _goal("faults", "processes were killed in mid-load", evidence.kills_wanted, killed),
+        _above_zero("duplicates", "the kills led to duplicate events, and all were suppressed", dropped),
+    ]
+
+
+def _batch(evidence: Evidence) -> list[Goal]:
+    if evidence.beside is None:
+        return []
+    paths = evidence.compared.batch
+    scheduled = sum(run.kind == "scheduled" for run in evidence.beside.runs)
+    return [
+        _above_zero("batch_scheduled", "runs that Airflow started by schedule ended well", {"fraud_batch": scheduled}),
+        _zero(
+            "batch_complete",
+            "rows that a run of a lossless batch mode could see and none judged",
+            {f"{one.path} {rule.rule}": len(rule.missed) for one in _lossless(paths) for rule in one.rules},
+        ),
+        _zero(
+            "batch_equal",
+            "differences of batch alerts from the operation log without a verified cause",
+            {f"{one.path} {rule.rule}": len(rule.unexplained) for one in paths for rule in one.rules},
+        ),
+        _zero(
+            "batch_dead_letters",
+            "no row was unreadable by batch",
+            {f"{one.path} {rule.rule}": rule.dead_letters for one in paths for rule in one.rules},
+        ),
+    ]
+
+
+def _lossless(paths: list[BatchPath]) -> list[BatchPath]:
+    return [one for one in paths if one.mode in LOSSLESS]
+
+
+def _temperature(evidence: Evidence) -> list[Goal]:
+    if evidence.beside is None:
+        return []
+    found, wanted = evidence.beside.windows, evidence.beside.windows_wanted
+    text = "windows of temperatures that Airflow averaged otherwise than the readings call for"
+    return [
+        _above_zero("temperature_tested", "windows of temperatures were to be averaged", {"windows": len(wanted)}),
+        _zero("temperature", text, {"windows": len(differing(found, wanted))}),
+    ]
+
+
+def _goal(name: str, text: str, target: object, measured: Mapping[str, int]) -> Goal:
+    ok = bool(measured) and all(value == target for value in measured.values())
+    return {"id": name, "kind": "correctness", "text": text, "target": target, "measured": dict(measured), "ok": ok}
+
+
+def _zero(name: str, text: str, measured: Mapping[str, int]) -> Goal:
+    return _goal(name, text, 0, measured)
+
+
+def _above_zero(name: str, text: str, measured: Mapping[str, int]) -> Goal:
+    ok = bool(measured) and all(value > 0 for value in measured.values())
+    return _goal(name, text, "> 0", measured) | {"ok": ok}
