@@ -150,7 +150,7 @@ class _Fold:
         _, outcome = step(self.of_rule.rule, state, change)
         self.counts[outcome.kind] += 1
         if outcome.alert is not None:
-            self.alerts.append(StagedAlert(outcome.alert, change.committed_us, time.time_ns() // 1000))
+            self.alerts.append(StagedAlert(outcome.alert, change.committed_us, _now_us()))
 
     def state(self) -> bytes:
         """The whole bucket."""
@@ -163,8 +163,10 @@ def folding(plan: Plan) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.Reco
 
     def fold(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         codecs = {one.rule.name: BucketCodec(one.rule) for one in plan.rules}
+        began_us = 0
         with closing(StoreSession(plan.alerts_dsn)) as session:
             for bucket, rows in groupby(_rows(batches), key=lambda row: bucket_of(row[1] or 0, plan.buckets)):
+                began_us = began_us or _now_us()
                 by_intake = _folds(plan, bucket, session, codecs)
                 for row in rows:
                     for intake, folds in by_intake:
@@ -174,8 +176,9 @@ def folding(plan: Plan) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.Reco
                                 one.add(change)
                 for _, folds in by_intake:
                     for one in folds:
+                        staging_us = _now_us()
                         _stage(session, plan, bucket, one)
-                        yield _line(bucket, one)
+                        yield _line(bucket, one, began_us, _now_us() - staging_us)
 
     return fold
 
@@ -242,7 +245,11 @@ def _counted(fold: _Fold) -> dict[str, int]:
     return dict(fold.counts) | ({"dead_letters": letters} if letters else {})
 
 
-def _line(bucket: int, fold: _Fold) -> pa.RecordBatch:
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def _line(bucket: int, fold: _Fold, began_us: int, staged_us: int) -> pa.RecordBatch:
     """One row of columns.FOLDED."""
     encode = msgspec.msgpack.encode
     values: dict[str, Any] = {
@@ -254,5 +261,7 @@ def _line(bucket: int, fold: _Fold) -> pa.RecordBatch:
         "folded": pa.array([encode(fold.intake.folded)], pa.binary()),
         "highest": pa.array([fold.intake.highest], pa.int64()),
         "counts": pa.array([encode(_counted(fold))], pa.binary()),
+        "began_us": pa.array([began_us], pa.int64()),
+        "staged_us": pa.array([staged_us], pa.int64()),
     }
     return pa.RecordBatch.from_arrays(list(values.values()), names=list(values))

@@ -22,11 +22,12 @@ NEWER = 2**20  # transactions that a plain read, which has a snapshot of its own
 
 
 class Snapshot(NamedTuple):
-    """One state of the source: `xmin` and `xmax` are widened transaction ids (xid8)."""
+    """One state of the source: `xmin` and `xmax` are widened transaction ids (xid8); `shows` is its whole text."""
 
     name: str
     xmin: int
     xmax: int
+    shows: str
     source: str
 
 
@@ -55,16 +56,17 @@ def snapshot(dsn: str) -> Iterator[Snapshot]:
         with session.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_export_snapshot(), pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint, "
-                "system_identifier::text || '/' || current_database(), current_setting('track_commit_timestamp') "
+                "s::text, system_identifier::text || '/' || current_database(), "
+                "current_setting('track_commit_timestamp') "
                 "FROM pg_current_snapshot() s, pg_control_system()"
             )
-            name, xmin, xmax, source, stamped = cursor.fetchone() or ("", 0, 0, "", "off")
+            name, xmin, xmax, shows, source, stamped = cursor.fetchone() or ("", 0, 0, "", "", "off")
         if stamped != "on":
             raise ConfigurationError(
                 f"{source}: track_commit_timestamp is {stamped}, wanted on (postgresql.conf, then restart): the batch "
                 "path orders rows by the commit of their transaction"
             )
-        yield Snapshot(name, xmin, xmax, source)
+        yield Snapshot(name, xmin, xmax, shows, source)
     except psycopg2.Error as error:
         raise ServiceFault(f"source: {first_line(error)}") from None
     finally:

@@ -1,6 +1,7 @@
 """What a batch path knows from run to run, and the one transaction in which a run becomes true.
 
-1. the progress of every rule is compared and set: a job that began from an older one discards itself;
+1. the progress of every rule is compared and set, and what the run saw is noted: a job that began from an older one
+   discards itself;
 2. staged alerts become rows of the alert log, numbered per transaction; letters become dead letters;
 3. staged state replaces the state of its buckets; counters are added up;
 4. what was staged, by this attempt and by those that this merge outran, is removed.
@@ -25,6 +26,7 @@ from twinpath.errors import ServiceFault
 from twinpath.store_session import StoreSession
 
 PARTITION = 0
+NOTHING = -(2**63)  # stored as the watermark of runs that found no row
 Pairs = frozenset[tuple[int, int]]
 
 
@@ -36,6 +38,14 @@ class Progress(NamedTuple):
     watermark: int | None = None
     folded: Pairs = frozenset()
     judged: Ids = Ids()
+
+
+class Shown(NamedTuple):
+    """What a run could see: its snapshot as PostgreSQL writes it, and its interval of created_at in microseconds."""
+
+    snapshot: str
+    begin_us: int | None = None
+    end_us: int | None = None
 
 
 class RunResult(NamedTuple):
@@ -75,6 +85,7 @@ class BatchStore:
             return Progress()
         run, horizon, watermark, folded, judged = row
         pairs = frozenset(msgspec.msgpack.decode(bytes(folded), type=list[tuple[int, int]]))
+        watermark = None if watermark == NOTHING else watermark
         return Progress(run, horizon, watermark, pairs, Ids.decode(bytes(judged)))
 
     def teach_before_us(self, topic: str) -> int:
@@ -87,7 +98,7 @@ class BatchStore:
             (us,) = cursor.fetchone() or (None,)
         return int(us or 0)
 
-    def merge(self, attempt: str, results: Sequence[RunResult], *, full: bool) -> Written | None:
+    def merge(self, attempt: str, results: Sequence[RunResult], shown: Shown, *, full: bool) -> Written | None:
         """Make a run true, whole or not at all; None when another run was merged since this one began."""
         written = Written()
         with self._session.transaction() as cursor:
@@ -97,6 +108,11 @@ class BatchStore:
                 self._discard(cursor, attempt)
                 return None
             for one in results:
+                cursor.execute(
+                    "INSERT INTO batch_runs (path, rule, rule_version, source, run, snapshot, begin_us, end_us) "
+                    "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                    [*self._names(one.rule), one.after.run, *shown],
+                )
                 alerts, letters = self._staged(cursor, attempt, one)
                 if full:
                     alerts = self._differing(cursor, one.rule, alerts)
@@ -117,7 +133,7 @@ class BatchStore:
     def _set_progress(self, cursor: Cursor, one: RunResult) -> bool:
         """Compare and set: False when the run that this one began from is no longer the last."""
         after = one.after
-        watermark = -(2**63) if after.watermark is None else after.watermark
+        watermark = NOTHING if after.watermark is None else after.watermark
         pairs = msgspec.msgpack.encode(sorted(after.folded))
         values = [after.run, after.horizon, watermark, pairs, after.judged.encode()]
         if one.before.run == 0:
@@ -218,7 +234,7 @@ def combined(rule: Rule, before: Progress, horizon: int, lines: Iterable[Mapping
         judged = judged | Ids.decode(_bytes(line["judged"]))
         folded |= set(msgspec.msgpack.decode(_bytes(line["folded"]), type=list[tuple[int, int]]))
         counts.update(msgspec.msgpack.decode(_bytes(line["counts"]), type=dict[str, int]))
-        highest = max(_integer(line["highest"]), -(2**63) if highest is None else highest)
+        highest = max(_integer(line["highest"]), NOTHING if highest is None else highest)
     after = Progress(before.run + 1, horizon, highest, frozenset(folded), judged)
     return RunResult(rule, before, after, buckets, alerts, counts)
 

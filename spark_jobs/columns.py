@@ -29,6 +29,8 @@ FOLDED = T.StructType(
         T.StructField("folded", T.BinaryType()),  # (id, xid) pairs that the next run must not fold again
         T.StructField("highest", T.LongType()),  # of the watermark's column
         T.StructField("counts", T.BinaryType()),  # changes by what they did
+        T.StructField("began_us", T.LongType()),  # when its partition had its first row, by the executor's clock
+        T.StructField("staged_us", T.LongType()),  # what staging took
     ]
 )
 """What folding one bucket for one rule came to; alerts and state are staged beside it."""

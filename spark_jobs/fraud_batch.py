@@ -26,9 +26,10 @@ from pyspark.sql import functions as F
 
 from spark_jobs.batch_fold import Plan, RulePlan, folding
 from spark_jobs.batch_source import Mode, Read, Snapshot, Wanted, read_rows, snapshot, visible_rows
-from spark_jobs.batch_store import BatchStore, Progress, combined
+from spark_jobs.batch_store import BatchStore, Progress, Shown, combined
 from spark_jobs.columns import FOLDED
 from spark_jobs.session import open_session
+from spark_jobs.timing import Clock
 from spark_jobs.usage import usage
 from twinpath.detection.rules import RULES, Rule, configured
 from twinpath.errors import ConfigurationError, ServiceFault, TwinpathError
@@ -43,20 +44,6 @@ PATHS: dict[Mode, str] = {
 }
 
 
-class Clock:
-    """Seconds of each part of a run."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-        self.seconds: dict[str, float] = {}
-
-    def lap(self, part: str) -> None:
-        """The part that ends now."""
-        now = time.monotonic()
-        self.seconds[part] = round(now - self._last, 3)
-        self._last = now
-
-
 def judge_once(spark: SparkSession, options: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """One run of the job on an open session; returns its summary."""
     clock = Clock()
@@ -68,14 +55,15 @@ def judge_once(spark: SparkSession, options: argparse.Namespace, settings: Setti
         plan = _plan(options, settings, held, before, store.teach_before_us(settings.topic))
         clock.lap("prepare")
         lines = _fold(spark, options, source_dsn, held, plan, _wanted(options, before))
-        clock.lap("read and fold")
+        clock.lap_in_parts(lines)
         visible = visible_rows(source_dsn, held) if options.count_visible else None
         clock.lap("count")
         results = [
             combined(rule, before[rule], held.xmin, [line for line in lines if line["rule"] == rule.name])
             for rule in rules
         ]
-        written = store.merge(plan.attempt, results, full=options.mode == "full")
+        shown = Shown(held.shows, options.interval_start, options.interval_end)
+        written = store.merge(plan.attempt, results, shown, full=options.mode == "full")
         clock.lap("merge")
     return {
         "mode": options.mode,
@@ -89,6 +77,7 @@ def judge_once(spark: SparkSession, options: argparse.Namespace, settings: Setti
         "alerts_written": written.stored if written else 0,
         "counts": {one.rule.name: dict(one.counts) for one in results},
         "horizon": held.xmin,
+        "snapshot": held.shows,
         "seconds": clock.seconds,
     }
 
@@ -211,14 +200,21 @@ def parser() -> argparse.ArgumentParser:
     return wanted
 
 
+def connected() -> Settings:
+    """The settings; ConfigurationError when they lack a connection."""
+    settings = load_settings()
+    for name, dsn in (("SOURCE_DSN", settings.source_dsn), ("ALERTS_DSN", settings.alerts_dsn)):
+        if not dsn.get_secret_value():
+            raise ConfigurationError(f"{name} is empty, wanted a DSN. `twinpath env --export` prints one")
+    return settings
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the job once; the summary goes to stdout and, if asked for, to a file."""
+    began_us = time.time_ns() // 1000
     options = parser().parse_args(arguments)
     try:
-        settings = load_settings()
-        for name, dsn in (("SOURCE_DSN", settings.source_dsn), ("ALERTS_DSN", settings.alerts_dsn)):
-            if not dsn.get_secret_value():
-                raise ConfigurationError(f"{name} is empty, wanted a DSN. `twinpath env --export` prints one")
+        settings = connected()
         began = time.monotonic()
         spark = open_session("fraud_batch")
         session_s = round(time.monotonic() - began, 3)
@@ -230,6 +226,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"fraud_batch: {type(error).__name__}: {error}\n")
         return error.exit_status
     summary["seconds"]["session"] = session_s
+    summary["began_us"] = began_us  # Java and Python had started by then
     text = json.dumps(summary)
     sys.stdout.write(f"{text}\n")
     if options.summary is not None:

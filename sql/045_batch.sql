@@ -16,6 +16,21 @@ CREATE TABLE IF NOT EXISTS batch_progress (
     PRIMARY KEY (path, rule, rule_version, source)
 );
 
+-- Every merged run, with what it could see: the snapshot as xmin:xmax:running (widened transaction ids), and the
+-- interval of created_at in microseconds, if it had one. What a run was to judge can be told from it afterwards.
+CREATE TABLE IF NOT EXISTS batch_runs (
+    path         text        NOT NULL,
+    rule         text        NOT NULL,
+    rule_version text        NOT NULL,
+    source       text        NOT NULL,
+    run          bigint      NOT NULL,
+    snapshot     text        NOT NULL,
+    begin_us     bigint,
+    end_us       bigint,
+    merged_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (path, rule, rule_version, source, run)
+);
+
 -- Executors write here under the id of their attempt; the driver merges, and removes what an attempt left.
 CREATE TABLE IF NOT EXISTS batch_staged (
     attempt   text        NOT NULL,
@@ -30,9 +45,11 @@ CREATE TABLE IF NOT EXISTS batch_staged (
 DO $$
 BEGIN
     ALTER TABLE batch_progress OWNER TO twinpath_owner;
+    ALTER TABLE batch_runs OWNER TO twinpath_owner;
     ALTER TABLE batch_staged OWNER TO twinpath_owner;
 END
 $$;
 GRANT SELECT, INSERT, UPDATE ON batch_progress TO twinpath_alerts;
+GRANT SELECT, INSERT ON batch_runs TO twinpath_alerts;
 GRANT SELECT, INSERT, UPDATE, DELETE ON batch_staged TO twinpath_alerts;
-GRANT SELECT ON batch_progress TO twinpath_reader;
+GRANT SELECT ON batch_progress, batch_runs TO twinpath_reader;

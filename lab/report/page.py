@@ -9,7 +9,7 @@ import msgspec
 from lab.measure.verdict import PATH
 
 SHOWN = 5  # differences named on the page; all are in summary.json
-PARTS = ("schedule", "queue", "submit", "session", "prepare", "read and fold", "count", "merge", "check")
+PARTS = ("schedule", "queue", "submit", "session", "prepare", "read", "fold", "stage", "count", "merge", "check")
 
 
 def markdown(summary: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import pytest
 from pydantic import SecretStr
 from pyspark.sql import SparkSession
 
+from lab.measure.batch_input import BatchRun
 from spark_jobs import fraud_batch
 from spark_jobs.batch_store import BatchStore
 from tests.conftest import Line
@@ -263,6 +264,42 @@ def test_a_table_without_a_column_is_named(spark: SparkSession, store_line: Line
         cursor.execute("ALTER TABLE transactions DROP COLUMN merchant_id")
     with pytest.raises(ServiceFault, match='column "merchant_id" does not exist'):
         run(spark, store_line)
+
+
+def test_a_watermark_begins_with_the_first_row_that_there_is(spark: SparkSession, store_line: Line) -> None:
+    line = store_line
+    modes = ("safe", "naive-id", "naive-time", "full")
+    for mode in modes:
+        assert run(spark, line, "--mode", mode)["rows_read"] == 0
+    line.insert([*USUAL, (7, "900.00", NOON)])
+    for mode in modes:
+        found = run(spark, line, "--mode", mode)
+        assert (found["rows_read"], found["alerts_written"]) == (4, 1), mode
+        assert set(found["seconds"]) == {"prepare", "read", "fold", "stage", "count", "merge"}
+
+
+def test_each_merged_run_leaves_its_snapshot_and_its_interval(spark: SparkSession, store_line: Line) -> None:
+    line = store_line
+    line.insert(USUAL)
+    first = run(spark, line)
+    held = line.session()
+    with held.cursor() as cursor:
+        cursor.execute("INSERT INTO transactions (user_id, amount) VALUES (7, 20) RETURNING xmin::text")
+        (xid,) = cursor.fetchone()
+    second = run(spark, line)
+    run(spark, line, "--mode", "naive-time", "--interval-start", NOON, "--interval-end", "2026-11-23T12:00:01Z")
+    found = line.rows(
+        "SELECT path, run::int, snapshot, begin_us, end_us - begin_us FROM batch_runs WHERE rule = %s "
+        "ORDER BY merged_at",
+        ["velocity"],
+    )
+    assert found[:2] == [
+        ("spark_batch", 1, first["snapshot"], None, None),
+        ("spark_batch", 2, second["snapshot"], None, None),
+    ]
+    assert [BatchRun.of(1, one[2]).sees(int(xid)) for one in found[:2]] == [False, False]
+    assert found[2][:2] == ("spark_batch_naive_time", 1)
+    assert found[2][4] == 1_000_000
 
 
 def test_rows_from_before_the_source_was_registered_teach_and_are_not_judged(

@@ -29,7 +29,7 @@ def test_dense_ids_take_a_few_bytes() -> None:
 
 
 def where(wanted: Wanted, xmax: int = 1000) -> str:
-    return query(Snapshot("snapshot", xmax - 10, xmax, "1/mydb"), wanted).partition(" FROM transactions")[2]
+    return query(Snapshot("snapshot", xmax - 10, xmax, "", "1/mydb"), wanted).partition(" FROM transactions")[2]
 
 
 def test_each_mode_reads_what_it_says() -> None:
@@ -59,7 +59,7 @@ def test_each_mode_reads_what_it_says() -> None:
     ],
 )
 def test_a_32_bit_xid_is_widened_by_the_epoch_of_the_snapshot(xmin: int, xmax: int, wide: int) -> None:
-    text = query(Snapshot("snapshot", xmax - 10, xmax, "1/mydb"), Wanted("safe"))
+    text = query(Snapshot("snapshot", xmax - 10, xmax, "", "1/mydb"), Wanted("safe"))
     expression = text.partition("merchant_id, ")[2].partition(" AS xid")[0]
     words = expression.replace("xmin::text::bigint", str(xmin)).split()
     # "<x> + CASE WHEN <x> > <top> THEN <older> ELSE <newer> END"
