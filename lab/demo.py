@@ -98,7 +98,7 @@ class Demo:
 
     def clean_up(self) -> None:
         """Stop the run's agents and remove what the run made."""
-        with self._progress.step("removing what the run made") as step:
+        with process.uninterrupted(), self._progress.step("removing what the run made") as step:
             for rule in RULES:
                 self._agents.stop(rule)
             self._scope.drop()

@@ -51,12 +51,13 @@ MIGRATE = "airflow-migrate"
 
 
 class Airflow:
-    """The Airflow of one stack."""
+    """The Airflow of one stack; with a `niceness` above 0 it and its jobs leave the cores to everybody else."""
 
-    def __init__(self, home: Home, settings: Settings, credentials: Credentials) -> None:
+    def __init__(self, home: Home, settings: Settings, credentials: Credentials, niceness: int = 0) -> None:
         self._home = home
         self._settings = settings
         self._credentials = credentials
+        self._nice = ["nice", "-n", str(niceness)] if niceness else []
 
     @property
     def api(self) -> AirflowApi:
@@ -166,7 +167,7 @@ class Airflow:
             progress.say(f"{name}: already running (pid {found.pid})")
             return
         process.stop(self._home, name)  # ends what a killed one left behind
-        started = process.start(self._home, name, _command(*COMPONENTS[name]), environment)
+        started = process.start(self._home, name, [*self._nice, *_command(*COMPONENTS[name])], environment)
         progress.say(f"{name}: starting, pid {started.pid}, log {process.log_of(self._home, name)}")
 
     def _stop_outdated(self, text: str, environment: dict[str, str], progress: Progress) -> None:

@@ -30,7 +30,7 @@ _children: dict[int, subprocess.Popen[bytes]] = {}  # so that ended ones are rea
 
 def start(home: Home, name: str, command: list[str], env: Mapping[str, str] | None = None) -> psutil.Process:
     """Start a process in a session of its own (Ctrl-C does not reach it), appending to its log."""
-    with _uninterrupted(), log_of(home, name).open("ab") as log:
+    with uninterrupted(), log_of(home, name).open("ab") as log:
         child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -47,8 +47,9 @@ def start(home: Home, name: str, command: list[str], env: Mapping[str, str] | No
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C and its like back for a moment: no process may run whose id was not saved yet."""
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C and its like back until the block has ended: no process may run whose id was not saved yet, and what
+    is being stopped and removed is stopped and removed to the end (each stop has a deadline)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

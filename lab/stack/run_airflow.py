@@ -1,6 +1,9 @@
 """A measured run's own Airflow: a free port, fresh metadata, connections to the run's databases; gone with the run.
 
 The Airflow of a running stack is left alone: its DAGs work on the standard names, by their own schedule.
+
+It and its Spark jobs have a lower priority than everything else: on one small machine a Java machine that starts would
+otherwise take the cores from the agents, which elsewhere would not share them with it.
 """
 
 import shutil
@@ -14,6 +17,8 @@ from lab.stack.home import private_home
 from lab.stack.stack import Stack
 from twinpath.settings import Settings
 
+NICENESS = 10
+
 
 @contextmanager
 def run_airflow(stack: Stack, settings: Settings, schedule: str, folder: Path) -> Iterator[Airflow]:
@@ -24,7 +29,7 @@ def run_airflow(stack: Stack, settings: Settings, schedule: str, folder: Path) -
     (port,) = process.free_ports(1)
     home = private_home()
     own = settings.model_copy(update={"airflow_port": port, "batch_schedule": schedule})
-    airflow = Airflow(home, own, stack.credentials)
+    airflow = Airflow(home, own, stack.credentials, NICENESS)
     try:
         airflow.up(stack.postgres, stack.progress)
         yield airflow
@@ -34,6 +39,7 @@ def run_airflow(stack: Stack, settings: Settings, schedule: str, folder: Path) -
                 shutil.copytree(logs, folder / "airflow", dirs_exist_ok=True)
         raise
     finally:
-        airflow.stop_all()
-        airflow.drop_metadata(stack.postgres)
-        home.remove()
+        with process.uninterrupted():
+            airflow.stop_all()
+            home.remove()
+            airflow.drop_metadata(stack.postgres)

@@ -81,9 +81,10 @@ class Stack:
             yield
         except BaseException:
             self.progress.say("stopping what this command had started")
-            for name in reversed(process.names(self.home)):
-                if name not in before:
-                    process.stop(self.home, name)
+            with process.uninterrupted():
+                for name in reversed(process.names(self.home)):
+                    if name not in before:
+                        process.stop(self.home, name)
             raise
 
     def _check_ports(self, *, with_agents: bool, with_airflow: bool = False) -> None:
@@ -226,8 +227,9 @@ def private_stack(progress: Progress, **overrides: object) -> Iterator[Stack]:
         stack.start_services()
         yield stack
     finally:
-        stack.stop()
-        home.remove()
+        with process.uninterrupted():
+            stack.stop()
+            home.remove()
 
 
 def sweep_private(progress: Progress) -> None:

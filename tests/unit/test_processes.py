@@ -1,10 +1,13 @@
 """Stopping processes of ours, and nobody else's."""
 
 import json
+import os
+import signal
 import subprocess
 from pathlib import Path
 
 import psutil
+import pytest
 
 from lab.stack import process
 from lab.stack.home import Home
@@ -45,3 +48,11 @@ def test_a_session_without_our_mark_is_somebody_elses(tmp_path: Path) -> None:
             assert foreign.poll() is None
         finally:
             foreign.kill()
+
+
+def test_an_interrupt_waits_until_what_may_not_be_left_half_done_is_done() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), process.uninterrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append("the rest of the block")
+    assert done == ["the rest of the block"]
