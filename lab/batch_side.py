@@ -1,7 +1,7 @@
 """The batch side of a run: Airflow schedules `fraud_batch` while the load runs; more runs when everything is written.
 
-`safe` runs by its schedule, every minute. `naive-id` runs once in mid-load and once at the end, so that what it misses
-is missed by a watermark that a real run set.
+From mid-load on `safe` runs by its schedule, every minute. `naive-id` runs once in mid-load, as the first, and once at
+the end, so that what it misses is missed by a watermark that a real run set.
 """
 
 import time
@@ -19,7 +19,6 @@ from twinpath.errors import ServiceFault
 
 DAG = "fraud_batch"
 SCHEDULE = "* * * * *"
-IN_MID_LOAD: tuple[Mode, ...] = ("naive-id",)
 AT_THE_END: tuple[Mode, ...] = ("safe", "naive-id")
 TIMEOUT_S = 180.0  # for one run, those queued before it included
 EVERY_S = 0.5
@@ -50,7 +49,13 @@ class BatchSide:
         self._progress = progress
         self._triggered: list[str] = []
 
-    def trigger(self, modes: Iterable[str]) -> None:
+    def begin(self) -> None:
+        """Ask for a run of `naive-id`, and switch the schedule on."""
+        self._trigger(["naive-id"])
+        self._api.switch_on(DAG)
+        self._progress.say(f"airflow: {DAG} switched on, --mode safe every minute")
+
+    def _trigger(self, modes: Iterable[str]) -> None:
         """Ask for one run of each mode; they run one after the other."""
         for mode in modes:
             self._triggered.append(self._api.trigger(DAG, mode=mode))
@@ -59,7 +64,7 @@ class BatchSide:
     def finish(self) -> list[BatchRun]:
         """Run each mode once more, wait for everything that was asked for, and tell of every run that has ended."""
         with self._progress.step("batch: one more run of each mode") as step:
-            self.trigger(AT_THE_END)
+            self._trigger(AT_THE_END)
             deadline = time.monotonic() + TIMEOUT_S * len(self._triggered)
             while left := [one for one in self._triggered if self._state(one) not in ENDED]:
                 if time.monotonic() > deadline:

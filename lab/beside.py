@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from lab.batch_side import IN_MID_LOAD, SCHEDULE, BatchRun, BatchSide
+from lab.batch_side import SCHEDULE, BatchRun, BatchSide
 from lab.console import Progress
 from lab.stack.airflow import Airflow
 from lab.stack.run_airflow import run_airflow
@@ -29,22 +29,27 @@ class Beside:
     def __init__(self, airflow: Airflow, temperatures_dsn: str, seed: int, progress: Progress) -> None:
         self._progress = progress
         self._batch = BatchSide(airflow, progress)
+        self._api = airflow.api
         self._temperature = TemperatureSide(temperatures_dsn, seed)
-        self._temperature.write()
-        self._temperature.average_all(airflow.api)
-        progress.say(f"temperatures: {len(self._temperature.readings)} past readings inserted, six windows asked for")
+        self._windows: list[Average] = []
 
-    def in_mid_load(self) -> None:
-        """Ask for the runs whose watermarks shall stand in the middle of the load."""
-        self._batch.trigger(IN_MID_LOAD)
+    def average_temperatures(self) -> None:
+        """The small case, before the load begins."""
+        with self._progress.step("temperatures: an hour of readings, averaged by SQL") as step:
+            self._temperature.write()
+            self._temperature.average_all(self._api)
+            self._windows = self._temperature.wait()
+            step.done = "done"
+            step.detail = f"{len(self._temperature.readings)} readings, {len(self._windows)} windows"
+
+    def begin_batch(self) -> None:
+        """In mid-load: the batch path."""
+        self._batch.begin()
 
     def finish(self) -> BesideFound:
-        """When everything is written: the last runs, and every window."""
+        """When everything is written: the last runs."""
         runs = self._batch.finish()
-        with self._progress.step("temperatures: six windows averaged by SQL") as step:
-            windows = self._temperature.wait()
-            step.done = "done"
-        return BesideFound(runs, windows, expected(self._temperature.readings, self._temperature.begin))
+        return BesideFound(runs, self._windows, expected(self._temperature.readings, self._temperature.begin))
 
 
 @contextmanager
@@ -54,4 +59,6 @@ def beside(stack: Stack, settings: Settings, folder: Path) -> Iterator[Beside]:
     scope.create_temperatures(scope.open_as_lab)
     with run_airflow(stack, settings, SCHEDULE, folder) as airflow:
         dsn = stack.credentials.dsn("twinpath_lab", settings.temperature_database)
-        yield Beside(airflow, dsn, settings.seed, stack.progress)
+        sides = Beside(airflow, dsn, settings.seed, stack.progress)
+        sides.average_temperatures()
+        yield sides

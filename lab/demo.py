@@ -35,7 +35,7 @@ from twinpath.settings import Settings, run_settings
 SLOT_TIMEOUT_S = 90.0
 AGENT_TIMEOUT_S = 90.0
 WARM_UP = timedelta(seconds=10)  # of the load: the Java machines compile
-AROUND_A_KILL = timedelta(seconds=15)  # a killed agent is missed after 6 s; Connect starts a new Java machine
+KILL_AGENT, KILL_CONNECT, BEGIN_BATCH = 0.35, 0.45, 0.5  # when, as shares of the load's duration
 Event = tuple[float, Callable[[], None]]
 """What happens in mid-load, and when: as a share of the load's duration."""
 
@@ -64,6 +64,7 @@ class Demo:
         self._fault: Exception | None = None
         self._usage: dict[str, tuple[float, float]] = {}
         self._killed: list[tuple[str, datetime]] = []
+        self._first_event: datetime | None = None
         self._scope: Scope = stack.scope(settings)
         self._agents: Agents = stack.agents(settings)
         self._rules: list[Rule] = [configured(name, settings.rule_parameters) for name in RULES]
@@ -83,7 +84,7 @@ class Demo:
         lab = self._lab("postgres")
         start_lsn = fence.current_lsn(lab)
         began = datetime.now(tz=UTC)
-        load = self._load([(0.4, sides.in_mid_load)] if sides else [])
+        load = self._load([(BEGIN_BATCH, sides.begin_batch)] if sides else [])
         ends = self._wait_until_judged()
         commits = witness.commit_lsns(lab, start_lsn, fence.current_lsn(lab))
         for rule in RULES:
@@ -123,12 +124,11 @@ class Demo:
         dsn = self._stack.credentials.dsn("twinpath_writer", settings.source_database)
         load = Load(workload, dsn, self._folder, self._progress)
         self._progress.say(announced(settings))
-        alerts = self._lab(settings.alerts_database)
-        watched = (alerts, settings.duration, self._progress)
+        watched = (self._lab(settings.alerts_database), settings.duration, self._progress)
         watcher = threading.Thread(target=say_first_alert, args=watched, name="first-alert", daemon=True)
         watcher.start()
         if self._kills:
-            events = sorted([*events, (0.25, self._kill_agent), (0.5, self._kill_connect)], key=lambda event: event[0])
+            events = [(KILL_AGENT, self._kill_agent), (KILL_CONNECT, self._kill_connect), *events]
         during = threading.Thread(target=self._in_mid_load, args=[load, events], name="mid-load")
         during.start()
         try:
@@ -148,6 +148,7 @@ class Demo:
             for share, act in events:
                 if self._over.wait(max(0.0, began + share * self._settings.duration - time.monotonic())):
                     return
+                self._first_event = self._first_event or datetime.now(tz=UTC)
                 act()
         except Exception as error:
             self._fault = error
@@ -199,7 +200,6 @@ class Demo:
         return ends
 
     def _compare(self, judged: Judged, found: BesideFound | None) -> Evidence:
-        modes = AT_THE_END if found else ()
         with self._progress.step("comparing every path with the oracles") as step:
             compared = compare_run(
                 self._settings,
@@ -208,7 +208,7 @@ class Demo:
                 self._folder,
                 judged.commits,
                 judged.ends,
-                modes,
+                AT_THE_END if found else (),
             )
             step.done = "done"
         return Evidence(
@@ -226,7 +226,7 @@ class Demo:
             kills_wanted=2 if self._kills else 0,
             usage=self._usage,
             alerts_dsn=self._lab(self._settings.alerts_database),
-            left_out=[(judged.began, WARM_UP), *((at, AROUND_A_KILL) for _, at in self._killed)],
+            calm=(judged.began + WARM_UP, self._first_event or judged.finished),
         )
 
     def _lab(self, database: str) -> str:

@@ -57,7 +57,8 @@ class TemperatureSide:
             )
 
     def average_all(self, api: AirflowApi) -> None:
-        """Ask Airflow to fill every window."""
+        """Have Airflow fill every window."""
+        api.switch_on(DAG)
         api.backfill(DAG, self.begin, self.begin + (WINDOWS - 1) * WINDOW)
 
     def wait(self) -> list[Average]:

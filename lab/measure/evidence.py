@@ -1,6 +1,6 @@
 """What a demo found out, before it becomes a report."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 
@@ -12,8 +12,8 @@ from lab.measure.comparison import Compared
 class Evidence(msgspec.Struct):
     """Everything that the report of a demo is made of; `beside` is None when Airflow was left out.
 
-    `usage` holds CPU seconds and peak MB by agent; `left_out` are the windows (begin, length) of warm-up and
-    faults, which a second latency row leaves out.
+    `usage` holds CPU seconds and peak MB by agent; `calm` is (begin, end) of the time after warm-up and
+    before anything was killed or the batch path began: it has a latency row of its own.
     """
 
     run_id: str
@@ -29,5 +29,5 @@ class Evidence(msgspec.Struct):
     killed: list[tuple[str, datetime]]
     kills_wanted: int
     usage: dict[str, tuple[float, float]]
-    left_out: list[tuple[datetime, timedelta]]
+    calm: tuple[datetime, datetime]
     alerts_dsn: str

@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Sequence
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -69,9 +69,9 @@ def percentiles(values: Sequence[float]) -> Percentiles:
     return Percentiles(len(values), p50, p90, p99 if len(values) >= P99_LEAST else None, round(float(max(values)), 1))
 
 
-def outside(samples: Sequence[Sample], windows: Sequence[tuple[datetime, timedelta]]) -> list[Sample]:
-    """Samples whose change was committed in none of the windows (begin, length)."""
-    return [one for one in samples if not any(begin <= one.changed_at <= begin + length for begin, length in windows)]
+def between(samples: Sequence[Sample], begin: datetime, end: datetime) -> list[Sample]:
+    """Samples whose change was committed in [begin, end)."""
+    return [one for one in samples if begin <= one.changed_at < end]
 
 
 def hop_medians(samples: Sequence[Sample]) -> dict[str, float | None]:

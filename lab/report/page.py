@@ -57,8 +57,8 @@ def _paths(summary: dict[str, Any]) -> list[str]:
 def _latency(summary: dict[str, Any]) -> list[str]:
     """The agents' latency, with and without warm-up and kills."""
     path = summary["paths"][PATH]
-    warm_up, *kills = summary["left_out_of_calm_s"]
-    calm = f"without the first {warm_up:.0f} s" + (f" and the {kills[0]:.0f} s after each kill" if kills else "")
+    begin_s, end_s = summary["calm_s"]
+    calm = f"committed {begin_s:.0f} s to {end_s:.0f} s after the start: warm, before the first kill and the batch runs"
     figures = [("all rows", path["latency_ms"]), (calm, path["latency_ms_calm"])]
     figures += [(f"all rows, {rule}", one["latency_ms"]) for rule, one in path["rules"].items()]
     rows = [[name, *(_cell(one[key]) for key in ("n", "p50", "p90", "p99", "max"))] for name, one in figures]

@@ -10,7 +10,7 @@ import msgspec
 import psutil
 
 from lab.measure.evidence import Evidence
-from lab.measure.latency import Percentiles, Sample, hop_medians, outside, percentiles, read_samples, write_samples
+from lab.measure.latency import Percentiles, Sample, between, hop_medians, percentiles, read_samples, write_samples
 from lab.measure.verdict import PATH, RuleEvidence
 from lab.report.batch import airflow_runs, pairs, path_sections, temperature
 from lab.report.goals import correctness_goals, count
@@ -37,7 +37,7 @@ def build(evidence: Evidence, samples: list[Sample]) -> dict[str, Any]:
     """The summary as a dictionary with the stable keys."""
     goals = correctness_goals(evidence)
     rows = evidence.load.rows
-    calm = outside(samples, evidence.left_out)
+    calm = between(samples, *evidence.calm)
     compared, beside = evidence.compared, evidence.beside
     batch_paths = path_sections(compared.batch, beside) if beside else {}
     temperatures = {"temperature": temperature(beside), "airflow_runs": airflow_runs(beside)} if beside else {}
@@ -60,7 +60,7 @@ def build(evidence: Evidence, samples: list[Sample]) -> dict[str, Any]:
             "rows_rolled_back": rows["rolled_back"],
             "records_in_topic": evidence.records,
         },
-        "left_out_of_calm_s": [length.total_seconds() for _, length in evidence.left_out],
+        "calm_s": [round((at - evidence.began).total_seconds(), 1) for at in evidence.calm],
         "faults": [{"killed": name, "at": at.isoformat(timespec="milliseconds")} for name, at in evidence.killed],
         "paths": {PATH: _agents(evidence, samples, calm), **batch_paths},
         "agreement": {

@@ -18,19 +18,18 @@ from importlib.metadata import version
 from typing import Any
 
 from psycopg2 import sql
-from psycopg2.extensions import parse_dsn
 
 from lab.console import Progress
 from lab.stack import airflow_config as config
 from lab.stack import process
-from lab.stack.airflow_api import HEALTH, AirflowApi
+from lab.stack.airflow_api import HEALTH, AirflowApi, postgres_connection
 from lab.stack.credentials import AIRFLOW, Credentials
 from lab.stack.home import Home
 from lab.stack.postgres import Postgres
 from lab.stack.scope import create_database, drop_database
 from twinpath.batch_summary import BatchSummary, read_summary
 from twinpath.errors import ServiceFault
-from twinpath.settings import LOOPBACK, Settings
+from twinpath.settings import Settings
 
 API_SERVER = "airflow-api-server"
 SCHEDULER = "airflow-scheduler"
@@ -41,23 +40,19 @@ COMPONENTS = {
     TRIGGERER: ["triggerer", "--skip-serve-logs"],
     SCHEDULER: ["scheduler", "--skip-serve-logs"],
 }
-DESCRIPTIONS = {
-    "twinpath_source": "the table transactions, read only",
-    "twinpath_alerts": "the alert store",
-    "office_db": "temperature readings and their averages",
-}
 START_TIMEOUT_S = 150.0
 MIGRATE = "airflow-migrate"
+NICE = ["nice", "-n", "10"]
 
 
 class Airflow:
-    """The Airflow of one stack; with a `niceness` above 0 it and its jobs leave the cores to everybody else."""
+    """The Airflow of one stack; a `yielding` one leaves the cores to others, and its DAGs wait until switched on."""
 
-    def __init__(self, home: Home, settings: Settings, credentials: Credentials, niceness: int = 0) -> None:
+    def __init__(self, home: Home, settings: Settings, credentials: Credentials, *, yielding: bool = False) -> None:
         self._home = home
         self._settings = settings
         self._credentials = credentials
-        self._nice = ["nice", "-n", str(niceness)] if niceness else []
+        self._yielding = yielding
 
     @property
     def api(self) -> AirflowApi:
@@ -75,7 +70,7 @@ class Airflow:
     def up(self, postgres: Postgres, progress: Progress) -> None:
         """Start what does not run, wait until all four are healthy and every DAG file was read; safe to run again."""
         password, fresh = config.admin_password(self._home)
-        text = config.write(self._home, self._settings, self._credentials)
+        text = config.write(self._home, self._settings, self._credentials, paused=self._yielding)
         environment = config.environment(self._home, self._settings)
         self._stop_outdated(text, environment, progress)
         self._migrate(postgres, environment, progress)
@@ -159,7 +154,7 @@ class Airflow:
             "host": "local[2]",
             "extra": json.dumps({"deploy-mode": "client", "spark-binary": "spark-submit"}),
         }
-        self.api.put_connections([*(_postgres(name, dsn) for name, dsn in targets.items()), spark])
+        self.api.put_connections([*(postgres_connection(name, dsn) for name, dsn in targets.items()), spark])
 
     def _start(self, name: str, environment: dict[str, str], progress: Progress) -> None:
         found = process.running(self._home, name)
@@ -167,7 +162,8 @@ class Airflow:
             progress.say(f"{name}: already running (pid {found.pid})")
             return
         process.stop(self._home, name)  # ends what a killed one left behind
-        started = process.start(self._home, name, [*self._nice, *_command(*COMPONENTS[name])], environment)
+        command = [*(NICE if self._yielding else []), *_command(*COMPONENTS[name])]
+        started = process.start(self._home, name, command, environment)
         progress.say(f"{name}: starting, pid {started.pid}, log {process.log_of(self._home, name)}")
 
     def _stop_outdated(self, text: str, environment: dict[str, str], progress: Progress) -> None:
@@ -231,19 +227,3 @@ def _command(*arguments: str) -> list[str]:
     """`airflow ...` by our Python; variables of the caller's shell that would overrule airflow.cfg are taken out."""
     unset = [part for name in config.foreign() for part in ("-u", name)]
     return [*(["env", *unset] if unset else []), sys.executable, "-m", "airflow", *arguments]
-
-
-def _postgres(connection_id: str, dsn: str) -> dict[str, Any]:
-    """A connection as Airflow's API takes it, from a libpq DSN."""
-    parts = parse_dsn(dsn)
-    return {
-        "connection_id": connection_id,
-        "conn_type": "postgres",
-        "description": DESCRIPTIONS[connection_id],
-        "host": parts.pop("host", LOOPBACK),
-        "port": int(parts.pop("port", 5432)),
-        "schema": parts.pop("dbname", ""),
-        "login": parts.pop("user", ""),
-        "password": parts.pop("password", ""),
-        "extra": json.dumps(parts) if parts else None,
-    }

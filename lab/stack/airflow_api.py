@@ -1,14 +1,22 @@
 """Airflow's REST API, as far as the lab uses it."""
 
+import json
 from datetime import datetime
 from typing import Any
 
 import httpx
+from psycopg2.extensions import parse_dsn
 
 from lab.stack.airflow_config import ADMIN
 from twinpath.errors import ServiceFault
+from twinpath.settings import LOOPBACK
 
 CALL_TIMEOUT_S = 30.0
+DESCRIPTIONS = {
+    "twinpath_source": "the table transactions, read only",
+    "twinpath_alerts": "the alert store",
+    "office_db": "temperature readings and their averages",
+}
 HEALTH = {"metadatabase": "", "scheduler": "scheduler", "triggerer": "triggerer", "dag_processor": "dag-processor"}
 
 
@@ -47,6 +55,10 @@ class AirflowApi:
         """Last line of the traceback by file that cannot be imported."""
         found = self.call("GET", "/importErrors?limit=100")["import_errors"]
         return {one["filename"]: one["stack_trace"].strip().splitlines()[-1] for one in found}
+
+    def switch_on(self, dag_id: str) -> None:
+        """Let a paused DAG run; the latest interval of its schedule is due at once."""
+        self.call("PATCH", f"/dags/{dag_id}", {"is_paused": False})
 
     def trigger(self, dag_id: str, logical_date: str | None = None, **conf: Any) -> str:
         """Start a run with these params; returns its run id. `logical_date` (ISO) names a past interval."""
@@ -106,3 +118,19 @@ class AirflowApi:
         answer.raise_for_status()
         self._token = str(answer.json()["access_token"])
         return self._token
+
+
+def postgres_connection(connection_id: str, dsn: str) -> dict[str, Any]:
+    """A connection as Airflow's API takes it, from a libpq DSN."""
+    parts = parse_dsn(dsn)
+    return {
+        "connection_id": connection_id,
+        "conn_type": "postgres",
+        "description": DESCRIPTIONS[connection_id],
+        "host": parts.pop("host", LOOPBACK),
+        "port": int(parts.pop("port", 5432)),
+        "schema": parts.pop("dbname", ""),
+        "login": parts.pop("user", ""),
+        "password": parts.pop("password", ""),
+        "extra": json.dumps(parts) if parts else None,
+    }

@@ -52,11 +52,11 @@ def admin_password(home: Home) -> tuple[str, bool]:
     return password, True
 
 
-def write(home: Home, settings: Settings, credentials: Credentials) -> str:
-    """Write `airflow.cfg` anew; returns its text."""
+def write(home: Home, settings: Settings, credentials: Credentials, *, paused: bool = False) -> str:
+    """Write `airflow.cfg` anew; returns its text. `paused`: DAGs wait until they are switched on."""
     folder(home).mkdir(mode=0o700, exist_ok=True)
     lines = []
-    for section, values in _values(home, settings, credentials).items():
+    for section, values in _values(home, settings, credentials, paused).items():
         lines += [f"[{section}]", *(f"{name} = {str(value).replace('%', '%%')}" for name, value in values.items()), ""]
     text = "\n".join(lines)
     path = folder(home) / "airflow.cfg"
@@ -95,7 +95,7 @@ def foreign() -> list[str]:
     return sorted(name for name in os.environ if name.startswith("AIRFLOW_") and name != "AIRFLOW_HOME")
 
 
-def _values(home: Home, settings: Settings, credentials: Credentials) -> dict[str, dict[str, object]]:
+def _values(home: Home, settings: Settings, credentials: Credentials, paused: bool) -> dict[str, dict[str, object]]:
     keys = _keys(home)
     login = f"{AIRFLOW}:{quote(credentials.password(AIRFLOW), safe='')}"
     return {
@@ -104,7 +104,7 @@ def _values(home: Home, settings: Settings, credentials: Credentials) -> dict[st
             "executor": "LocalExecutor",
             "parallelism": 4,
             "load_examples": False,
-            "dags_are_paused_at_creation": False,
+            "dags_are_paused_at_creation": paused,
             "default_timezone": "utc",
             "hostname_callable": "socket.gethostname",  # the default asks the name server
             "fernet_key": keys["fernet"],

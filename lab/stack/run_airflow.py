@@ -3,7 +3,8 @@
 The Airflow of a running stack is left alone: its DAGs work on the standard names, by their own schedule.
 
 It and its Spark jobs have a lower priority than everything else: on one small machine a Java machine that starts would
-otherwise take the cores from the agents, which elsewhere would not share them with it.
+otherwise take the cores from the agents, which elsewhere would not share them with it. Its DAGs wait until the run
+switches them on.
 """
 
 import shutil
@@ -17,8 +18,6 @@ from lab.stack.home import private_home
 from lab.stack.stack import Stack
 from twinpath.settings import Settings
 
-NICENESS = 10
-
 
 @contextmanager
 def run_airflow(stack: Stack, settings: Settings, schedule: str, folder: Path) -> Iterator[Airflow]:
@@ -29,7 +28,7 @@ def run_airflow(stack: Stack, settings: Settings, schedule: str, folder: Path) -
     (port,) = process.free_ports(1)
     home = private_home()
     own = settings.model_copy(update={"airflow_port": port, "batch_schedule": schedule})
-    airflow = Airflow(home, own, stack.credentials, NICENESS)
+    airflow = Airflow(home, own, stack.credentials, yielding=True)
     try:
         airflow.up(stack.postgres, stack.progress)
         yield airflow

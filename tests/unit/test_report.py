@@ -13,7 +13,7 @@ from lab.measure.batch import BatchPath, BatchRule
 from lab.measure.causes import Explained
 from lab.measure.comparison import Compared
 from lab.measure.evidence import Evidence
-from lab.measure.latency import Sample, hop_medians, outside, percentiles
+from lab.measure.latency import Sample, between, hop_medians, percentiles
 from lab.measure.verdict import RuleEvidence
 from lab.report import summary as report
 from lab.temperature_side import Average
@@ -61,7 +61,7 @@ def evidence(**changes: object) -> Evidence:
         killed=[("agent spending", NOON), ("connect", NOON)],
         kills_wanted=2,
         usage={"spending": (1.5, 60.0), "velocity": (1.0, 61.0)},
-        left_out=[(NOON - timedelta(seconds=60), timedelta(seconds=10)), (NOON, timedelta(seconds=15))],
+        calm=(NOON + timedelta(seconds=10), NOON + timedelta(seconds=21)),
         alerts_dsn="",
     )
     for name in changes.keys() - rule_changes.keys():
@@ -193,10 +193,11 @@ def test_differences_are_named_with_their_transactions() -> None:
 
 
 def test_a_run_without_alerts_or_faults_gives_a_clear_page() -> None:
-    quiet = evidence(alerts=0, killed=[], kills_wanted=0, left_out=[(NOON, timedelta(seconds=10))])
+    quiet = evidence(alerts=0, killed=[], kills_wanted=0)
     page = report.markdown(report.build(quiet, []))
     assert "| all rows | 0 | - | - | - | - |" in page
-    assert "| without the first 10 s | 0 | - | - | - | - |" in page
+    calm = "committed 10 s to 21 s after the start: warm, before the first kill and the batch runs"
+    assert f"| {calm} | 0 | - | - | - | - |" in page
 
 
 def test_percentiles_come_from_raw_samples_and_p99_needs_a_thousand() -> None:
@@ -207,12 +208,12 @@ def test_percentiles_come_from_raw_samples_and_p99_needs_a_thousand() -> None:
     assert percentiles([-5.0]).p50 == -5.0, "a negative latency is shown, not clipped"
 
 
-def test_samples_after_a_kill_can_be_left_out() -> None:
+def test_calm_samples_are_told_from_those_of_warm_up_and_faults() -> None:
     samples = [
         Sample("spending", NOON + timedelta(seconds=at), 10.0, (1.0, 2.0, None, 3.0, 4.0)) for at in (-1, 0, 15, 16)
     ]
-    kept = outside(samples, [(NOON, timedelta(seconds=15))])
-    assert [(one.changed_at - NOON).total_seconds() for one in kept] == [-1, 16]
+    kept = between(samples, NOON, NOON + timedelta(seconds=16))
+    assert [(one.changed_at - NOON).total_seconds() for one in kept] == [0, 15]
     assert hop_medians(samples)["broker to agent"] is None
     assert hop_medians([])["agent decides"] is None
 
