@@ -12,7 +12,7 @@ import gc
 import signal
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -113,9 +113,9 @@ class Agent:
         if not records and gc.get_count()[2] >= COLLECTIONS:
             gc.collect()
         polled_us = time.time_ns() // 1000
-        by_partition: dict[int, list[Record]] = {}
+        by_partition: defaultdict[int, list[Record]] = defaultdict(list)
         for record in records:
-            by_partition.setdefault(record.partition, []).append(record)
+            by_partition[record.partition].append(record)
         for number, ours in by_partition.items():
             partition = self._partitions.get(number)
             if partition is not None:
@@ -196,19 +196,22 @@ class Agent:
         alerts: list[StampedAlert] = []
         letters: list[DeadLetter] = []
         counts: Counter[str] = Counter()
+        kinds: list[str] = []  # counted at once in the end: a Counter is slow to count one by one
+        read, rule, state_of = self._reader.changes, self._rule, partition.states.of
         for record in records:
             try:
-                changes = self._reader.changes(partition, record, counts)
+                changes = read(partition, record, counts)
             except DecodeError as problem:
                 self._reader.alarm(f"dead letter: {problem.field}", record)
                 counts["dead_letters"] += 1
                 letters.append(DeadLetter(record.partition, record.offset, str(problem), record.key, record.value))
                 continue
             for change in changes:
-                _, outcome = step(self._rule, partition.state_of(change.user_id), change)
-                counts[outcome.kind] += 1
+                _, outcome = step(rule, state_of(change.user_id), change)
+                kinds.append(outcome.kind)
                 if outcome.alert is not None:
                     alerts.append(StampedAlert(outcome.alert, _stamps(change, record, polled_us)))
+        counts.update(kinds)
         partition.folded(time.monotonic() - began)
         if alerts or letters:
             written = self._patience(lambda: self._store.write(self._rule, alerts, letters, self._topic_id))

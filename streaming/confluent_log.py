@@ -13,6 +13,7 @@ from streaming.topic_watch import TopicWatch
 from twinpath.errors import START_AFRESH, ChangeLogUnavailable, ConfigurationError, GapError, ServiceFault
 
 LIBRDKAFKA = logging.getLogger("librdkafka")
+_new_tuple = tuple.__new__
 PASSING = {
     KafkaError._ALL_BROKERS_DOWN,
     KafkaError._TRANSPORT,
@@ -170,4 +171,5 @@ class ConfluentChangeLog:
 
 def _record(message: Any) -> Record:
     stamp_us = message.timestamp()[1] * 1000
-    return Record(message.partition(), message.offset(), message.key(), message.value(), stamp_us)
+    # tuple.__new__ is what Record(...) does, at a third of the price
+    return _new_tuple(Record, (message.partition(), message.offset(), message.key(), message.value(), stamp_us))

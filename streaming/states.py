@@ -34,7 +34,11 @@ class _Parts(msgspec.Struct):
 
 
 class States:
-    """The states of a partition, by user; at most `live_users` of them as objects."""
+    """The states of a partition, by user; at most `live_users` of them as objects.
+
+    `_ready` holds those live users that count as changed since the last cut began: nothing is left to be
+    noted when they change again, and most changes come to them.
+    """
 
     def __init__(self, rule: Rule, buckets: int, stored: Mapping[int, Sequence[bytes]], live_users: int) -> None:
         self._rule = rule
@@ -46,6 +50,7 @@ class States:
             bucket: _Parts(len(parts) - 1, len(parts[0]), sum(map(len, parts[1:]))) for bucket, parts in stored.items()
         }
         self._live: dict[int, UserState[History]] = {}
+        self._ready: dict[int, UserState[History]] = {}
         self._order: deque[int] = deque()  # of becoming live, the earliest first
         self._changed: dict[int, set[int]] = {}
         self._waiting: dict[int, set[int]] = {}
@@ -55,6 +60,9 @@ class States:
 
     def of(self, user_id: int) -> UserState[History]:
         """The live state of a user, to be changed at once: it counts as changed from now on."""
+        ready = self._ready.get(user_id)
+        if ready is not None:
+            return ready
         bucket = bucket_of(user_id, self._buckets)
         if bucket in self._waiting:
             self._capture_before_a_change(bucket)
@@ -63,7 +71,10 @@ class States:
             changed = self._changed[bucket] = set()
         changed.add(user_id)
         state = self._live.get(user_id)
-        return self._enliven(bucket, user_id) if state is None else state
+        if state is None:
+            state = self._enliven(bucket, user_id)
+        self._ready[user_id] = state
+        return state
 
     @property
     def live(self) -> int:
@@ -72,7 +83,7 @@ class States:
 
     def begin_cut(self) -> None:
         """From now on, show every bucket as it stands now."""
-        self._waiting, self._changed = self._changed, {}
+        self._waiting, self._changed, self._ready = self._changed, {}, {}
         self._captured = []
 
     def capture(self, until: float) -> bool:
@@ -132,6 +143,7 @@ class States:
             oldest = self._order.popleft()
             kept = self._kept.setdefault(bucket_of(oldest, self._buckets), {})
             kept[oldest] = self._codec.encode_user(self._live.pop(oldest))
+            self._ready.pop(oldest, None)
         self._live[user_id] = state
         self._order.append(user_id)
         return state

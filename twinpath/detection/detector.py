@@ -12,6 +12,7 @@ import msgspec
 
 from twinpath.detection.history import Entry, History, Judged
 from twinpath.detection.model import (
+    USUAL,
     Alert,
     Change,
     Condition,
@@ -23,7 +24,6 @@ from twinpath.detection.model import (
 )
 from twinpath.detection.rules import Rule
 
-NO_ALERT = Verdict(False, 0, "")
 CORRECTED = Verdict(False, 0, "corrected: no longer unusual")
 DELETED = Verdict(False, 0, "deleted")
 DUPLICATE = Outcome("duplicate")
@@ -74,7 +74,7 @@ def _insert(rule: Rule, history: History, change: Change) -> Outcome:
     transaction = change.after
     assert transaction is not None  # noqa: S101  the decoder gives every insert its row
     kind: OutcomeKind = "judged"
-    former = NO_ALERT
+    former = USUAL
     place = history.place(transaction.tx_id)
     if place >= 0:
         kind = "conflict"
@@ -139,7 +139,7 @@ def _teach(rule: Rule, state: UserState[History], change: Change) -> Outcome:
 def _verdict_of(rule: Rule, entry: Entry) -> Verdict:
     """The verdict under which an entry stands: computed again from what it was judged on."""
     if entry.judged_on is None:
-        return NO_ALERT
+        return USUAL
     verdict: Verdict = rule.logic.verdict(rule.parameters, entry.judged_on, entry.transaction)
     return verdict
 
@@ -160,7 +160,7 @@ def _moved(rule: Rule, change: Change, former: Verdict, verdict: Verdict, judged
 
 
 def _conditional(rule: Rule, change: Change, condition: Condition) -> Alert:
-    return _alert(rule, change, condition, NO_ALERT, {})
+    return _alert(rule, change, condition, USUAL, {})
 
 
 def _alert(rule: Rule, change: Change, status: Status | Condition, verdict: Verdict, features: dict[str, int]) -> Alert:

@@ -6,9 +6,11 @@ Entries are kept as rows of machine integers, because an agent remembers million
 bytes each, where objects take 400.
 """
 
+import struct
 import sys
 from array import array
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -47,11 +49,16 @@ class History(msgspec.Struct, array_like=True, gc=False):
     """
 
     WIDTH: ClassVar[int] = FEATURE
+    _PACK: ClassVar[Callable[..., bytes]] = struct.Struct(f"{FEATURE}q").pack
 
     cells: Cells = msgspec.field(default_factory=lambda: array("q"))
     taught: int = 0
     highest_tx_id: int = -(2**63)
     user_id: int = 0
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._PACK = struct.Struct(f"{cls.WIDTH}q").pack
 
     @property
     def count(self) -> int:
@@ -83,7 +90,7 @@ class History(msgspec.Struct, array_like=True, gc=False):
 
     def append(self, entry: Entry) -> None:
         """Remember a judged row as the newest."""
-        self.cells.extend(self._row(entry))
+        self.cells.frombytes(self._row(entry))
 
     def teach(self, entry: Entry) -> None:
         """Remember a snapshot row behind the taught ones and before every judged one."""
@@ -103,7 +110,8 @@ class History(msgspec.Struct, array_like=True, gc=False):
         begin = place * self.WIDTH
         del self.cells[begin : begin + self.WIDTH]
 
-    def _row(self, entry: Entry) -> tuple[int, ...]:
+    def _row(self, entry: Entry) -> bytes:
+        """The cells of an entry as the machine's bytes: an array takes them four times faster than integers."""
         transaction, judged_on = entry.transaction, entry.judged_on
         tx_id = transaction.tx_id
         if tx_id > self.highest_tx_id:  # noqa: PLR1730  max() costs three times as much, and this is the hot path
@@ -111,7 +119,7 @@ class History(msgspec.Struct, array_like=True, gc=False):
         self.user_id = transaction.user_id
         merchant = NO_MERCHANT if transaction.merchant_id is None else transaction.merchant_id
         features = (0,) * (self.WIDTH - FEATURE) if judged_on is None else judged_on
-        return (tx_id, transaction.amount_cents, transaction.created_us, merchant, *features)
+        return self._PACK(tx_id, transaction.amount_cents, transaction.created_us, merchant, *features)
 
 
 def packed(cells: object) -> bytes:

@@ -64,6 +64,9 @@ class Verdict(NamedTuple):
     reason: str
 
 
+USUAL = Verdict(False, 0, "")
+"""The verdict on nearly every payment: one object, as making it would cost as much as judging."""
+
 Features = dict[str, int]
 """What a verdict was reached from (counts and cents): enough to judge the same row again."""
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 import msgspec
 
 from twinpath.detection.history import AMOUNT, Entry, History, Judged, width
-from twinpath.detection.model import Transaction, Verdict
+from twinpath.detection.model import USUAL, Transaction, Verdict
 from twinpath.detection.money import money
 
 FEATURES = ("payments", "total_cents")
@@ -51,7 +51,7 @@ def verdict(parameters: Parameters, judged_on: Judged, transaction: Transaction)
         or payments < parameters.minimum_payments
         or amount * payments <= parameters.ratio * total
     ):
-        return Verdict(False, 0, "")
+        return USUAL
     score = amount * payments * 10 // total if total > 0 else 0
     usual = money((2 * total + payments) // (2 * payments))
     times = f"{score // 10}.{score % 10} times" if total > 0 else "far above"

@@ -11,7 +11,7 @@ from typing import ClassVar
 import msgspec
 
 from twinpath.detection.history import CREATED, Entry, History, Judged, width
-from twinpath.detection.model import Transaction, Verdict
+from twinpath.detection.model import USUAL, Transaction, Verdict
 from twinpath.detection.money import money
 
 FEATURES = ("payments_in_window",)
@@ -53,7 +53,7 @@ def verdict(parameters: Parameters, judged_on: Judged, transaction: Transaction)
     high = transaction.amount_cents > parameters.amount_cents
     score = (parameters.payments_weight if many else 0) + (parameters.amount_weight if high else 0)
     if score <= parameters.threshold:
-        return Verdict(False, 0, "")
+        return USUAL
     parts = []
     if many:
         seconds = f"{parameters.window_us / 1_000_000:g}"
