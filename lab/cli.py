@@ -88,7 +88,8 @@ def down(
     quiet: Quiet = False,
 ) -> None:
     """Stop everything that `up` started. Everything is kept, unless --purge removes it."""
-    from lab.stack.stack import standard_stack, sweep_private
+    from lab.stack.stack import standard_stack
+    from lab.stack.sweep import sweep_private
 
     progress = Progress(quiet=quiet)
     sweep_private(progress)

@@ -7,7 +7,7 @@ unknown; `lab.measure.witness` settles it when the drill is over.
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -89,9 +89,9 @@ class Gate:
 
 
 class Writers:
-    """Eight connections that write until they are stopped."""
+    """Eight connections that write until they are stopped, and one for each work of `more`."""
 
-    def __init__(self, dsn: str, folder: Path, seed: int, rate: int) -> None:
+    def __init__(self, dsn: str, folder: Path, seed: int, rate: int, more: Sequence[Work] = ()) -> None:
         self._dsn = dsn
         self._log = OperationLog(folder / "operations.jsonl")
         self._rows = Rows()
@@ -101,7 +101,7 @@ class Writers:
         self._failures: list[str] = []
         self.gate = Gate()
         self.counts: Counter[str] = Counter()
-        work = [Work(seed, number, rate / WRITERS, WRITERS) for number in range(WRITERS)]
+        work = [Work(seed, number, rate / WRITERS, WRITERS + len(more)) for number in range(WRITERS)] + [*more]
         self._threads = [
             threading.Thread(target=self._write, args=[one], name=f"writer-{number}") for number, one in enumerate(work)
         ]

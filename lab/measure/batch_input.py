@@ -6,7 +6,7 @@ every verdict of the job.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -113,7 +113,8 @@ class BatchInput:
         for row in self.rows.values():
             for user in row.users:
                 self.by_user[user].append(row)
-        self._read: dict[int, list[Reading]] = self._past_watermark() if mode in NAIVE else {}
+        self._readings = self._past_watermark() if mode in NAIVE else {}
+        self._left_out: dict[int, bool] = {}
 
     def seen(self, xid: int) -> int:
         """The first run, counted from 0, that saw a transaction; as many as there are runs when none did."""
@@ -126,11 +127,12 @@ class BatchInput:
 
     def readings(self, row: WrittenRow) -> list[Reading]:
         """What the runs read of a row, in their order."""
-        if self.mode in NAIVE:
-            return self._read.get(row.tx_id, [])
-        found: list[Reading] = []
-        for run, version in self._new(row) if self.mode == "safe" else self._whole(row):
-            found.append(Reading(run, version, self.mode == "full" or not found))
+        found = self._readings.get(row.tx_id)
+        if found is None:
+            found = self._readings[row.tx_id] = []
+            if self.mode not in NAIVE:
+                for run, version in self._new(row) if self.mode == "safe" else self._whole(row):
+                    found.append(Reading(run, version, self.mode == "full" or not found))
         return found
 
     def known(self, row: WrittenRow) -> bool:
@@ -139,9 +141,25 @@ class BatchInput:
         last = len(self.runs) - 1
         return any(one.run == last for one in readings) if self.mode == "full" else bool(readings)
 
+    def unread(self, judged: Collection[int]) -> list[int]:
+        """Rows that a run could see and whose ids are not kept as judged, whatever came of it; `full`: the last run."""
+        runs = range(len(self.runs))[-1 if self.mode == "full" else 0 :]
+        seen = (row for row in self.rows.values() if any(row.current(run) is not None for run in runs))
+        return sorted(row.tx_id for row in seen if row.tx_id not in judged)
+
+    def unseen(self) -> list[int]:
+        """Rows that are there and that no run could see: what a fence is for."""
+        runs = len(self.runs)
+        last = (row.versions[-1] for row in self.rows.values())
+        return sorted(one.row.tx_id for one in last if one.row is not None and one.seen >= runs)
+
     def left_out(self, row: WrittenRow) -> bool:
         """True when a run could see the row, and none read it."""
-        return not self.readings(row) and any(row.current(run) is not None for run in range(len(self.runs)))
+        found = self._left_out.get(row.tx_id)
+        if found is None:
+            found = not self.readings(row) and any(row.current(run) is not None for run in range(len(self.runs)))
+            self._left_out[row.tx_id] = found
+        return found
 
     def _add(self, change: Change) -> None:
         row = self.rows.setdefault(change.tx_id, WrittenRow(change.tx_id))

@@ -89,18 +89,6 @@ def explain(
     ]
 
 
-def unread(
-    operations: Iterable[Operation],
-    commits: Mapping[int, int],
-    judged_ids: Collection[int],
-    runs: Sequence[BatchRun],
-    settled: Mapping[int, bool] | None = None,
-) -> list[int]:
-    """Rows that some run could see and that are not among the judged ids: missed, whatever came of it."""
-    seen = BatchInput(operations, commits, settled or {}, runs, "safe")
-    return sorted(row.tx_id for row in seen.rows.values() if seen.known(row) and row.tx_id not in judged_ids)
-
-
 class _Case:
     """One path and rule against the reference."""
 
@@ -116,6 +104,8 @@ class _Case:
         self._path = path
         self._reference = reference
         self._judged = judged
+        self._wrong: dict[int, str] = {}
+        self._in_log: dict[int, list[tuple[tuple[int, int], WrittenRow]]] = {}
 
     def cause(self, tx_id: int) -> tuple[Cause | None, str]:
         """The cause and its evidence for the standing of one row."""
@@ -138,24 +128,26 @@ class _Case:
         found, given = self._fold.of_log(row), self._reference.get(tx_id)
         if found != given:
             return f"the operation log in commit order gives {_said(found)} for {tx_id}, the reference {_said(given)}"
-        apart = self._apart(row)
+        apart = [wrong for user in row.users if (wrong := self._apart(user))]
         if apart:
-            return apart
+            return "; ".join(apart)
         found, given = self._fold.of_runs(row), self._path.get(tx_id)
         if found != given:
             return f"folding what each run read gives {_said(found)} for {tx_id}, the path has {_said(given)}"
         return ""
 
-    def _apart(self, row: WrittenRow) -> str:
-        """Rows of the same users that the path knows and its runs could not read, or the other way round."""
-        rows = {one.tx_id: one for user in row.users for one in self._input.by_user[user]}
-        lost = [tx_id for tx_id, one in rows.items() if self._input.known(one) and tx_id not in self._judged]
-        beyond = [tx_id for tx_id, one in rows.items() if not self._input.known(one) and tx_id in self._judged]
-        if lost:
-            return f"a run was to read {_listed(lost)} and they are not among the judged ids"
-        if beyond:
-            return f"no run could read {_listed(beyond)} and they are among the judged ids"
-        return ""
+    def _apart(self, user: int) -> str:
+        """Rows of a user that the path knows and its runs could not read, or the other way round."""
+        if user not in self._wrong:
+            known = {row.tx_id: self._input.known(row) for row in self._input.by_user[user]}
+            lost = [tx_id for tx_id, read in known.items() if read and tx_id not in self._judged]
+            beyond = [tx_id for tx_id, read in known.items() if not read and tx_id in self._judged]
+            self._wrong[user] = ""
+            if lost:
+                self._wrong[user] = f"a run was to read {_listed(lost)} and they are not among the judged ids"
+            elif beyond:
+                self._wrong[user] = f"no run could read {_listed(beyond)} and they are among the judged ids"
+        return self._wrong[user]
 
     def _by_putting_right(self, row: WrittenRow) -> tuple[Cause | None, str]:
         """The smallest set of deviations whose removal gives the reference."""
@@ -196,9 +188,11 @@ class _Case:
     def _earlier(self, row: WrittenRow) -> list[WrittenRow]:
         """Rows that came to the same user before this one, in the order of the log."""
         (user,) = row.users
+        if user not in self._in_log:
+            places = [(one.lsn_for(user), one) for one in self._input.by_user[user]]
+            self._in_log[user] = sorted(places, key=lambda entry: entry[0])
         place = row.lsn_for(user)
-        found = [one for one in self._input.by_user[user] if one is not row and one.lsn_for(user) < place]
-        return sorted(found, key=lambda one: one.lsn_for(user))
+        return [one for at, one in self._in_log[user] if at < place]
 
 
 def _did(row: WrittenRow) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """A fenced run compared: what was written, what the topic holds, and what every path made of it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -9,7 +9,8 @@ import msgspec
 import psycopg2
 
 from lab.measure import reference, witness
-from lab.measure.batch import BatchPath, Written, gather_batch
+from lab.measure.batch import BatchPath, gather_batch
+from lab.measure.batch_evidence import Written, commit_stamps
 from lab.measure.batch_input import Mode
 from lab.measure.verdict import RuleEvidence, gather
 from lab.operations import read_operations
@@ -39,9 +40,9 @@ def compare_run(
     credentials: Credentials,
     rules: Sequence[Rule],
     folder: Path,
-    commits: Mapping[int, int],
+    commits: dict[int, int],
     ends: dict[int, int],
-    modes: Iterable[Mode] = (),
+    modes: Collection[Mode] = (),
 ) -> Compared:
     """Compare a run on its own names; `commits` is the witness, the topic is read up to `ends`."""
     lab, alerts = (credentials.dsn("twinpath_lab", name) for name in ("postgres", settings.alerts_database))
@@ -53,7 +54,7 @@ def compare_run(
     by_topic = reference.fold(rules, reference.topic_changes(settings, ends, EnvelopeDecoder(settings.envelope())))
     with closing(psycopg2.connect(alerts)) as session:
         agents = [gather(session, rule, by_topic[rule.name], by_log[rule.name]) for rule in rules]
-    stamps = witness.commit_stamps(lab, {change.source_xid or 0 for change in changes})
+    stamps = commit_stamps(lab, {change.source_xid or 0 for change in changes})
     written = Written(operations, commits, stamps, settled)
     inserts = [one for one in operations if one.op == "insert"]
     return Compared(

@@ -64,6 +64,7 @@ class Fold:
         self._teach_before_us = teach_before_us
         self._snapshot_only = snapshot_only
         self._alerts: dict[tuple[object, ...], dict[int, list[Alert]]] = {}
+        self._inverted: dict[int, list[tuple[Event, Event]]] = {}
 
     def of_log(self, row: WrittenRow) -> Standing | None:
         """The standing of a row when the log is folded in the order of the COMMIT records."""
@@ -87,13 +88,14 @@ class Fold:
         Transactions behind the row in the log are left out as sooner ones.
         """
         (user,) = row.users
+        pairs = self._inverted.get(user)
+        if pairs is None:
+            events = self._ordered(self._read(user, frozenset(), self._last()), frozenset())
+            pairs = self._inverted[user] = [
+                (one, other) for one, other in pairwise(events) if one.lsn > other.lsn and one.stamp <= other.stamp
+            ]
         place = row.lsn_for(user)
-        events = self._ordered(self._read(user, frozenset(), self._last()), frozenset())
-        return [
-            (one.tx_id, other.tx_id)
-            for one, other in pairwise(events)
-            if one.lsn > other.lsn and one.stamp <= other.stamp and (other.lsn, other.sequence) <= place
-        ]
+        return [(one.tx_id, other.tx_id) for one, other in pairs if (other.lsn, other.sequence) <= place]
 
     def snapshot_differs(self, row: WrittenRow) -> bool:
         """True when one side learned a row from a snapshot and the other judged it."""

@@ -3,7 +3,7 @@
 It is independent of Debezium, and it is the order in which logical decoding hands transactions out.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
@@ -39,17 +39,6 @@ def commit_lsns(dsn: str, start_lsn: int, end_lsn: int) -> dict[int, int]:
             )
             found.update(cursor.fetchall())
     return found
-
-
-def commit_stamps(dsn: str, xids: Iterable[int]) -> dict[int, int]:
-    """32-bit xid -> its commit time in microseconds since 1970 UTC; a forgotten one is left out."""
-    with closing(psycopg2.connect(dsn)) as session, session.cursor() as cursor:
-        cursor.execute(
-            "SELECT xid, (extract(epoch FROM pg_xact_commit_timestamp(xid::text::xid)) * 1000000)::bigint "
-            "FROM unnest(%s::bigint[]) AS xid",
-            [sorted(xids)],
-        )
-        return {xid: us for xid, us in cursor.fetchall() if us is not None}
 
 
 def settle_unknown(dsn: str, full_xids: set[int]) -> dict[int, bool]:

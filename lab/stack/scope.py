@@ -147,9 +147,14 @@ class Scope:
             raise ServiceFault(f"could not be removed: {'; '.join(left)}")
 
     def _drop_in_postgres(self) -> None:
+        with closing(self.open_as_lab("postgres")) as session:
+            drop_slot(session, self.settings.slot)
+        self.drop_databases()
+
+    def drop_databases(self) -> None:
+        """Remove the databases of this scope alone: all that a run without a change log has made; idempotent."""
         settings = self.settings
         with closing(self.open_as_lab("postgres")) as session:
-            drop_slot(session, settings.slot)
             for name in (settings.source_database, settings.alerts_database, settings.temperature_database):
                 drop_database(session, name)
 

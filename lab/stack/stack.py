@@ -1,12 +1,10 @@
 """One whole stack: start in order, say how each part does, stop in reverse order."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
 import httpx
-import psutil
 
 from lab.console import Progress, Step
 from lab.stack import addresses, process
@@ -14,11 +12,12 @@ from lab.stack.agents import Agents
 from lab.stack.airflow import API_SERVER, COMPONENTS, Airflow
 from lab.stack.connect import Connect
 from lab.stack.credentials import Credentials
-from lab.stack.home import STATE, Home, private_home, standard_home
+from lab.stack.home import Home, private_home, standard_home
 from lab.stack.kafka import Kafka
 from lab.stack.postgres import Postgres
 from lab.stack.rebuild import Rebuilder
 from lab.stack.scope import Scope
+from lab.stack.sweep import sweep_private
 from twinpath.detection.rules import RULES
 from twinpath.settings import LOOPBACK, Settings, load_settings
 
@@ -73,6 +72,16 @@ class Stack:
         with self._all_or_nothing():
             self._check_ports(with_agents=False)
             self._start_services()
+
+    def start_postgres(self) -> None:
+        """PostgreSQL alone."""
+        with self._all_or_nothing():
+            process.check_port(self.settings.pgport, "postgres", "PGPORT")
+            with self.progress.step("postgres") as step:
+                self.postgres.start()
+                self.postgres.wait()
+                step.detail = self._where("postgres", self.settings.pgport)
+            self.postgres.set_up_roles()
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -195,20 +204,23 @@ def standard_stack(progress: Progress, **overrides: object) -> Stack:
 
 
 @contextmanager
-def running_stack(progress: Progress, **overrides: object) -> Iterator[Stack]:
-    """The checkout's stack when it is up; else a private one on free ports, removed afterwards."""
+def running_stack(progress: Progress, postgres_only: bool = False, /, **overrides: object) -> Iterator[Stack]:
+    """The checkout's stack when it is up; else a private one on free ports, removed afterwards.
+
+    `postgres_only`: the private one has no Kafka and no Connect.
+    """
     stack = standard_stack(progress, **overrides)
     if stack.is_up():
         progress.say(f"using the running stack (PostgreSQL on port {stack.settings.pgport})")
         yield stack
         return
-    with private_stack(progress, **overrides) as private:
+    with private_stack(progress, postgres_only, **overrides) as private:
         yield private
 
 
 @contextmanager
-def private_stack(progress: Progress, **overrides: object) -> Iterator[Stack]:
-    """A stack of its own on free ports, stopped and removed at the end."""
+def private_stack(progress: Progress, postgres_only: bool = False, /, **overrides: object) -> Iterator[Stack]:
+    """A stack of its own on free ports, or its PostgreSQL alone; stopped and removed at the end."""
     sweep_private(progress)
     postgres, broker, controller, connect, airflow = process.free_ports(5)
     own = {
@@ -224,25 +236,12 @@ def private_stack(progress: Progress, **overrides: object) -> Iterator[Stack]:
     home = private_home()
     stack = Stack(home, load_settings(**{**overrides, **own}), progress)
     try:
-        stack.start_services()
+        if postgres_only:
+            stack.start_postgres()
+        else:
+            stack.start_services()
         yield stack
     finally:
         with process.uninterrupted():
             stack.stop()
             home.remove()
-
-
-def sweep_private(progress: Progress) -> None:
-    """Stop and remove private stacks whose owner was killed."""
-    for path in (STATE / "private").glob("*"):
-        home = Home(path)
-        try:
-            owner = psutil.Process(json.loads((path / "owner").read_text())["pid"])
-            if owner.create_time() < (path / "owner").stat().st_mtime:
-                continue
-        except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
-            pass  # its owner is gone: what it left is ours to clear
-        for name in reversed(process.names(home)):
-            process.stop(home, name)
-            progress.say(f"{name}: stopped, left over from a killed command")
-        home.remove()

@@ -16,7 +16,8 @@ from lab import hops
 from lab.console import Progress
 from lab.stack import connect, process
 from lab.stack.home import STATE, Home
-from lab.stack.stack import Stack, sweep_private
+from lab.stack.stack import Stack
+from lab.stack.sweep import sweep_private
 from tests.conftest import Line, wait_for
 from twinpath.errors import ConfigurationError, EnvironmentFault
 from twinpath.settings import load_settings

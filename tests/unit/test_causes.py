@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from lab.measure.batch_input import BatchRun, Mode
-from lab.measure.causes import Explained, explain, unread
+from lab.measure.batch_input import BatchInput, BatchRun, Mode
+from lab.measure.causes import Explained, explain
 from lab.measure.reference import ordered
 from lab.operations import LoggedRow, Operation
 from tests.unit.building import NOON_US, cents, snapshot_row
@@ -235,7 +235,10 @@ def test_a_row_that_a_watermark_passed_is_missed_and_so_is_what_it_would_have_ch
         (7, "extra", "missed"),
     ]
     assert found[0].evidence.startswith("3 of the same user were never read; folding what each run read gives RAISED")
-    assert unread(world.operations, world.commits, judged, runs) == [3]
+    given = BatchInput(world.operations, world.commits, {}, runs, mode)
+    assert given.unread(judged) == [3]
+    assert (given.unread([*judged, 3]), given.unseen()) == ([], [])
+    assert BatchInput(world.operations, world.commits, {}, runs[:2], mode).unseen() == [7, 8]
 
 
 def test_a_missed_row_with_an_alert_is_missed_itself() -> None:

@@ -71,7 +71,7 @@ def evidence(**changes: object) -> Evidence:
 
 def with_batch(**changes: Any) -> Evidence:
     """A run with a batch path and temperatures beside the agents."""
-    rule = BatchRule("spending", "1-x", 3, {"judged": 99, "corrected": 2}, 0, EQUAL, [], frozenset(range(99)), [])
+    rule = BatchRule("spending", "1-x", 3, {"judged": 99, "corrected": 2}, 0, EQUAL, [], set(range(99)), [])
     for name, value in changes.items():
         if hasattr(rule, name):
             setattr(rule, name, value)
