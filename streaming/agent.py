@@ -15,7 +15,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 from streaming.change_log import ChangeLog, Record, open_change_log
 from streaming.checkpoint import Checkpoints, Saver
@@ -46,6 +46,16 @@ from twinpath.settings import Settings, load_settings
 PATH = "agent"
 COLLECTIONS = 10  # of younger objects before a full one: it walks every live user, so it waits for an idle turn
 SWITCH_S = 0.001  # the thread that writes checkpoints hands the interpreter back after this
+
+
+class Folded(NamedTuple):
+    """What the records of one partition led to in one turn; nothing of it is stored yet."""
+
+    partition: Partition
+    records: list[Record]
+    alerts: list[StampedAlert]
+    letters: list[DeadLetter]
+    counts: Counter[str]
 
 
 class Agent:
@@ -116,11 +126,13 @@ class Agent:
         by_partition: defaultdict[int, list[Record]] = defaultdict(list)
         for record in records:
             by_partition[record.partition].append(record)
+        folded = []
         for number, ours in by_partition.items():
             partition = self._partitions.get(number)
             if partition is not None:
                 self._reporter.heard()
-                self._fold(partition, ours, polled_us)
+                folded.append(self._fold(partition, ours, polled_us))
+        self._keep(folded)
         self._lose(self._checkpoints.turn(self._partitions.values(), self._reporter.idle_s()))
         self._reporter.report(self._partitions)
 
@@ -185,10 +197,10 @@ class Agent:
 
     # records become alerts
 
-    def _fold(self, partition: Partition, records: list[Record], polled_us: int) -> None:
-        """Decode and fold one partition's records, then store what they led to, in order.
+    def _fold(self, partition: Partition, records: list[Record], polled_us: int) -> Folded:
+        """Decode and fold one partition's records.
 
-        From the first folded record until everything is stored the partition is not storable: a
+        From the first folded record until what they led to is stored (`_keep`) the partition is not storable: a
         checkpoint in between would lose the alerts.
         """
         began = time.monotonic()
@@ -213,15 +225,22 @@ class Agent:
                     alerts.append(StampedAlert(outcome.alert, _stamps(change, record, polled_us)))
         counts.update(kinds)
         partition.folded(time.monotonic() - began)
-        if alerts or letters:
-            written = self._patience(lambda: self._store.write(self._rule, alerts, letters, self._topic_id))
-            counts.update(alerts=written.stored, alerts_refused=written.suppressed)
-            counts["too_old"] -= written.resolved.total()  # each came to something else, or stays too old
-            counts.update(written.resolved)
-        partition.next_offset = records[-1].offset + 1
-        partition.counters.update(counts)
-        partition.storable = True
-        self._metrics.folded(counts, records[-1].appended_us, len(records))
+        return Folded(partition, records, alerts, letters, counts)
+
+    def _keep(self, folded: list[Folded]) -> None:
+        """Store what a turn led to, all partitions in one transaction, and only then count their records as done."""
+        batches = [(one.alerts, one.letters) for one in folded]
+        if any(alerts or letters for alerts, letters in batches):
+            written = self._patience(lambda: self._store.write_all(self._rule, batches, self._topic_id))
+            for one, done in zip(folded, written, strict=True):
+                one.counts.update(alerts=done.stored, alerts_refused=done.suppressed)
+                one.counts["too_old"] -= done.resolved.total()  # each came to something else, or stays too old
+                one.counts.update(done.resolved)
+        for partition, records, _, _, counts in folded:
+            partition.next_offset = records[-1].offset + 1
+            partition.counters.update(counts)
+            partition.storable = True
+            self._metrics.folded(counts, records[-1].appended_us, len(records))
 
     # checkpoints
 

@@ -31,6 +31,8 @@ from twinpath.detection.rules import Rule
 from twinpath.errors import START_AFRESH, AlertConflict, ForeignCheckpoint
 from twinpath.store_session import StoreSession
 
+Batch = tuple[Sequence[StampedAlert], Sequence[DeadLetter]]
+"""What the records of one partition led to."""
 KEPT_BYTES = 65_536  # of a dead letter's value; the topic keeps the whole record
 
 
@@ -49,10 +51,16 @@ class AlertStore:
         self, rule: Rule, alerts: Sequence[StampedAlert], letters: Sequence[DeadLetter], topic_id: str
     ) -> Written:
         """Store alerts (in the order of their positions) and dead letters in one transaction."""
-        written = Written()
-        with self._session.transaction() as cursor:
-            self.write_in(cursor, rule, alerts, letters, topic_id, written)
+        (written,) = self.write_all(rule, [(alerts, letters)], topic_id)
         return written
+
+    def write_all(self, rule: Rule, batches: Sequence[Batch], topic_id: str) -> list[Written]:
+        """As `write`, for several partitions in one transaction; says of each what was done."""
+        done = [Written() for _ in batches]
+        with self._session.transaction() as cursor:
+            for (alerts, letters), written in zip(batches, done, strict=True):
+                self.write_in(cursor, rule, alerts, letters, topic_id, written)
+        return done
 
     def write_in(
         self,

@@ -45,6 +45,17 @@ class Topic:
         """Records in it now."""
         return sum(int(self._consumer.get_watermark_offsets(one, timeout=10)[1]) for one in self._all)
 
+    def newest(self) -> bytes:
+        """The last record of a partition that has one."""
+        for one in self._all:
+            end = int(self._consumer.get_watermark_offsets(one, timeout=10)[1])
+            if end > 0:
+                self._consumer.assign([TopicPartition(one.topic, one.partition, end - 1)])
+                message = self._consumer.poll(10)
+                if message is not None and message.error() is None:
+                    return bytes(message.value())
+        raise ServiceFault("found no record in the topic, wanted the end of a drain")
+
 
 def watch(topic: Topic, wanted: int, readers: Callable[[], Mapping[str, Read]], timeout_s: float) -> list[Look]:
     """Look until `wanted` records are there; `readers` are asked for when the first record has come.

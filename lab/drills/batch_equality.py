@@ -7,9 +7,9 @@ from itertools import pairwise
 import msgspec
 from psycopg2.extensions import cursor as Cursor
 
-from lab.measure.batch_evidence import PATHS, Kept, Written, read_kept
+from lab.measure.batch_evidence import PATHS, Kept, Written, explained, read_kept
 from lab.measure.batch_input import BatchInput, Mode
-from lab.measure.causes import Explained, explain
+from lab.measure.causes import Explained
 from lab.measure.reference import fold, ordered
 from lab.operations import Operation
 from twinpath.detection.model import Alert
@@ -120,18 +120,7 @@ def _mode(
 def _rule(
     rule: Rule, path: str, mode: Mode, kept: Kept, written: Written, reference: Sequence[Alert], tell: Tell
 ) -> RuleFound:
-    found = explain(
-        rule,
-        kept.alerts,
-        reference,
-        written.operations,
-        written.commits,
-        written.stamps,
-        kept.judged,
-        runs=kept.runs,
-        mode=mode,
-        settled=written.settled,
-    )
+    found = explained(rule, mode, kept, reference, written)
     by_cause: dict[str, list[Explained]] = {}
     for one in found:
         tell(path, rule.name, one)

@@ -9,9 +9,9 @@ import psycopg2
 from psycopg2.extensions import cursor as Cursor
 
 from lab.measure.agreement import Difference, compare
-from lab.measure.batch_evidence import PATHS, Written, read_kept
+from lab.measure.batch_evidence import PATHS, Written, explained, read_kept
 from lab.measure.batch_input import BatchInput, Mode
-from lab.measure.causes import Explained, explain
+from lab.measure.causes import Explained
 from twinpath.detection.replay import Replay
 from twinpath.detection.rules import Rule
 
@@ -78,18 +78,7 @@ def _rule(cursor: Cursor, path: str, mode: Mode, rule: Rule, by_log: Replay, wri
         counters=kept.counters,
         dead_letters=kept.dead_letters,
         difference=compare(kept.alerts, by_log.alerts),
-        explained=explain(
-            rule,
-            kept.alerts,
-            by_log.alerts,
-            written.operations,
-            written.commits,
-            written.stamps,
-            kept.judged,
-            runs=kept.runs,
-            mode=mode,
-            settled=written.settled,
-        ),
+        explained=explained(rule, mode, kept, by_log.alerts, written),
         judged=kept.judged,
         missed=given.unread(kept.judged),
     )

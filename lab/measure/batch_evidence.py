@@ -8,6 +8,7 @@ import psycopg2
 from psycopg2.extensions import cursor as Cursor
 
 from lab.measure.batch_input import BatchRun, Mode
+from lab.measure.causes import Explained, explain
 from lab.operations import Operation
 from twinpath.alert_rows import read_alerts
 from twinpath.detection.model import Alert
@@ -61,6 +62,22 @@ def read_kept(cursor: Cursor, path: str, rule: Rule) -> Kept:
     judged = {tx_id for first, last in ranges for tx_id in range(first, last + 1)}
     cursor.execute(f"SELECT name, sum(value)::bigint FROM counters {where} GROUP BY name", names)  # noqa: S608
     return Kept(alerts, judged, runs, int(dead_letters), dict(cursor.fetchall()))
+
+
+def explained(rule: Rule, mode: Mode, kept: Kept, reference: Iterable[Alert], written: Written) -> list[Explained]:
+    """Every final standing that differs from the reference, with its cause."""
+    return explain(
+        rule,
+        kept.alerts,
+        reference,
+        written.operations,
+        written.commits,
+        written.stamps,
+        kept.judged,
+        runs=kept.runs,
+        mode=mode,
+        settled=written.settled,
+    )
 
 
 def commit_stamps(dsn: str, xids: Iterable[int]) -> dict[int, int]:

@@ -114,8 +114,8 @@ class PostgresStore:
             raise AlertStoreUnavailable("made to die in COMMIT")
         return found
 
-    def write(self, *arguments: Any) -> Written:
-        return self._call("write", *arguments)
+    def write_all(self, *arguments: Any) -> list[Written]:
+        return self._call("write_all", *arguments)
 
     def incarnations(self, *arguments: Any) -> Any:
         return self._call("incarnations", *arguments)

@@ -21,7 +21,7 @@ from twinpath.alert_rows import (
     Written,
     digest,
 )
-from twinpath.alert_store import KEPT_BYTES
+from twinpath.alert_store import KEPT_BYTES, Batch
 from twinpath.detection.detector import resolve
 from twinpath.detection.model import Alert, Position
 from twinpath.detection.rules import Rule
@@ -75,9 +75,23 @@ class MemoryStore:
         self, rule: Rule, alerts: Sequence[StampedAlert], letters: Sequence[DeadLetter], topic_id: str
     ) -> Written:
         """Alerts and dead letters in one transaction."""
+        (written,) = self.write_all(rule, [(alerts, letters)], topic_id)
+        return written
+
+    def write_all(self, rule: Rule, batches: Sequence[Batch], topic_id: str) -> list[Written]:
+        """Several of them in one transaction."""
         self._begin("write")
-        written = Written()
         new: dict[tuple[RowKey, Position], Alert] = {}
+        done = [self._write(rule, alerts, new) for alerts, _ in batches]
+        for (row, where), alert in new.items():
+            self._tables.alerts.setdefault(row, {})[where] = alert
+        for _, letters in batches:
+            self._bury(rule, letters, topic_id)
+        self._commit("write")
+        return done
+
+    def _write(self, rule: Rule, alerts: Sequence[StampedAlert], new: dict[tuple[RowKey, Position], Alert]) -> Written:
+        written = Written()
         for stamped in alerts:
             alert: Alert | None = stamped.alert
             assert alert is not None
@@ -85,8 +99,9 @@ class MemoryStore:
                 alert = self._resolve(rule, alert, new, written)
             if alert is not None:
                 self._insert(alert, new, written)
-        for (row, where), alert in new.items():
-            self._tables.alerts.setdefault(row, {})[where] = alert
+        return written
+
+    def _bury(self, rule: Rule, letters: Sequence[DeadLetter], topic_id: str) -> None:
         for letter in letters:
             cut = msgspec.structs.replace(
                 letter,
@@ -96,8 +111,6 @@ class MemoryStore:
             )
             where_kept = (self._path, rule.name, rule.version, topic_id, letter.partition, letter.offset)
             self._tables.letters.setdefault(where_kept, cut)
-        self._commit("write")
-        return written
 
     def incarnations(self, topic: str, topic_id: str) -> list[Incarnation]:
         """The sources behind a topic; an unknown topic is noted as incarnation 1."""

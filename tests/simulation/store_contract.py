@@ -75,6 +75,20 @@ def an_alert_is_stored_once_and_its_duplicates_are_counted(bench: Bench, rule: R
     assert bench.alerts(rule) == [one.alert for one in (alert(rule, 1, 19), *alerts, alert(rule, 3, 22))]
 
 
+def what_several_partitions_led_to_is_kept_whole_or_not_at_all(bench: Bench, rule: Rule) -> None:
+    store = bench.session()
+    store.write(rule, [alert(rule, 1, 20)], [], TOPIC)
+    letter = DeadLetter(1, 3, "why", b"k", b"v")
+    done = store.write_all(
+        rule, [([alert(rule, 1, 20), alert(rule, 2, 21)], []), ([alert(rule, 3, 22)], [letter])], TOPIC
+    )
+    assert [(one.stored, one.suppressed) for one in done] == [(1, 1), (1, 0)]
+    with pytest.raises(AlertConflict, match="transaction 1 "):
+        store.write_all(rule, [([alert(rule, 4, 23)], []), ([alert(rule, 1, 20, score=43)], [])], TOPIC)
+    assert [tx_id for _, tx_id, *_ in told(bench.alerts(rule))] == [1, 2, 3]
+    assert bench.letters(rule) == [(1, 3, "why", 1, 1)]
+
+
 def one_key_with_two_contents_is_refused_and_nothing_of_that_write_is_kept(bench: Bench, rule: Rule) -> None:
     store = bench.session()
     store.write(rule, [alert(rule, 1, 20)], [], TOPIC)
@@ -178,6 +192,7 @@ def a_topic_that_was_made_anew_is_refused(bench: Bench, rule: Rule) -> None:
 
 CASES: list[Callable[[Bench, Rule], None]] = [
     an_alert_is_stored_once_and_its_duplicates_are_counted,
+    what_several_partitions_led_to_is_kept_whole_or_not_at_all,
     one_key_with_two_contents_is_refused_and_nothing_of_that_write_is_kept,
     a_conditional_is_resolved_against_the_last_alert_before_its_position,
     a_dead_letter_is_kept_once_with_its_first_bytes,

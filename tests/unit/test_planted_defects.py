@@ -49,7 +49,7 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 
 def commit_before_write(planted: pytest.MonkeyPatch) -> None:
-    fold = streaming.agent.Agent._fold
+    keep = streaming.agent.Agent._keep
 
     class Later:
         """Takes what is to be written, and says that it was."""
@@ -57,19 +57,19 @@ def commit_before_write(planted: pytest.MonkeyPatch) -> None:
         def __init__(self) -> None:
             self.writes: list[tuple[Any, ...]] = []
 
-        def write(self, *arguments: Any) -> Written:
+        def write_all(self, *arguments: Any) -> list[Written]:
             self.writes.append(arguments)
-            return Written(stored=len(arguments[1]))
+            return [Written(stored=len(alerts)) for alerts, _ in arguments[1]]
 
-    def commit_then_write(agent: Any, partition: Partition, records: list[Record], polled_us: int) -> None:
+    def commit_then_write(agent: Any, folded: list[Any]) -> None:
         store, agent._store = agent._store, Later()
-        fold(agent, partition, records, polled_us)
+        keep(agent, folded)
         later, agent._store = agent._store, store
-        agent._lose(agent._patience(lambda: agent._checkpoints.finish([partition])))
+        agent._lose(agent._patience(lambda: agent._checkpoints.finish([one.partition for one in folded])))
         for write in later.writes:
-            agent._patience(lambda write=write: store.write(*write))
+            agent._patience(lambda write=write: store.write_all(*write))
 
-    planted.setattr(streaming.agent.Agent, "_fold", commit_then_write)
+    planted.setattr(streaming.agent.Agent, "_keep", commit_then_write)
 
 
 def bare_lsn_dedupe(planted: pytest.MonkeyPatch) -> None:
