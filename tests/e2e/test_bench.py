@@ -15,7 +15,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from lab.bench import agent, capture, latency
+from lab.bench import agent, batch, capture, latency
 from lab.bench.pace import Pace
 from lab.bench.result import Result
 from lab.stack import kafka, process
@@ -135,6 +135,28 @@ def test_capture_drains_the_whole_backlog_by_connectors_and_by_the_bare_reader(s
         assert 0 < one["events"] <= 5_000
         assert "walsender_cpu_us_per_event" in one
     assert {goal["id"] for goal in found["goals"]} <= {"P4"}
+
+
+@pytest.mark.usefixtures("left_nothing")
+def test_batch_judges_every_row_by_both_ways_of_reading_and_finds_the_same_alerts(stack: Stack) -> None:
+    options = {"rounds": 1, "rows": 4_000, "users": 50, "partitions": 2, "seed": 3}
+    found = written(*batch.measure(stack, parts=("warm", "cold", "read"), **options, **COMMON))
+    alerts = set()
+    for part in ("warm", "cold"):
+        for variant, statements in (("plain", 1), ("partitioned", 2)):
+            one = figures(found, part, variant)
+            assert (one["rows_sent"], one["statements"]) == (4_000, statements)
+            assert one["blocks"] > 10
+            assert one["peak_mb"] > 300
+            parts = ("prepare_s", "read_s", "fold_s", "stage_s", "merge_s", "postgres_cpu_s", "spark_cpu_s")
+            assert all(one[name] >= 0 for name in parts)
+            assert one["whole_s"] > sum(one[name] for name in parts[:5])
+            alerts.add(one["alerts"])
+    assert len(alerts) == 1
+    assert alerts.pop() > 0
+    assert 0 < figures(found, "cold", "plain")["start_s"] < figures(found, "cold", "plain")["whole_s"]
+    assert figures(found, "read", "partitioned")["rows_sent"] == 4_000
+    assert [goal["id"] for goal in found["goals"]] == ["P10"], "6 s are wanted of 1,000,000 rows only"
 
 
 @pytest.mark.long

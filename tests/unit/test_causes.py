@@ -19,6 +19,7 @@ from twinpath.errors import ConfigurationError
 
 RULE = RULES["spending"]
 USER, OTHER = 7, 8
+NINE = "RAISED 900 (900.00 is 90.0 times this user's usual 10.00 (3 payments))"
 ALL = BatchRun.of(1, "1000:1000:")
 
 
@@ -113,9 +114,9 @@ def test_a_row_that_was_updated_or_deleted_is_cause_a_and_a_later_one_of_its_use
     assert causes(found) == [(4, "missing", "b"), (1, "extra", "a")]
     assert found[0].evidence == (
         "1 of the same user were updated or deleted; folding what each run read gives no alert, with this put right "
-        "RAISED 900"
+        f"{NINE}"
     )
-    assert found[1].evidence == "1 was updated by transaction 5; folding what each run read gives RAISED 32"
+    assert found[1].evidence.startswith("1 was updated by transaction 5; folding what each run read gives RAISED 32 (")
 
 
 def test_a_row_deleted_behind_the_run_that_judged_it_is_cause_a() -> None:
@@ -161,7 +162,7 @@ def test_a_later_row_that_was_updated_explains_nothing() -> None:
     world.commit(6, row(5, "20.00"))
     found = world.explained(read(*USUAL[:3], ("c", 5, "20.00")), [1, 2, 3, 4, 5])
     assert causes(found) == [(4, "missing", None)]
-    assert found[0].evidence == "folding what each run read gives RAISED 900 for 4, the path has no alert"
+    assert found[0].evidence == f"folding what each run read gives {NINE} for 4, the path has no alert"
 
 
 def test_an_updated_row_of_another_user_explains_nothing() -> None:
@@ -182,8 +183,8 @@ def test_stamps_that_are_equal_or_against_the_commit_records_are_cause_c(stamp: 
     found = world.explained(read(*USUAL), [1, 2, 3, 4])
     assert causes(found) == [(4, "extra", "c")]
     assert found[0].evidence == (
-        "commit stamps equal or against the COMMIT records: 3 before 4; folding what each run read gives RAISED 900, "
-        "with this put right no alert"
+        "commit stamps equal or against the COMMIT records: 3 before 4; folding what each run read gives "
+        f"{NINE}, with this put right no alert"
     )
 
 
@@ -343,7 +344,8 @@ def test_a_verdict_that_the_rows_do_not_give_stays_unexplained_even_for_an_updat
     wrong = [Alert("spending", RULE.version, USER, 4, Position(1, 9, 9), "c", "RAISED", 77, "planted", {})]
     found = world.explained(wrong, [1, 2, 3, 4])
     assert causes(found) == [(4, "missing", None), (4, "extra", None)]
-    assert found[0].evidence == "folding what each run read gives RAISED 950 for 4, the path has RAISED 77"
+    assert found[0].evidence.startswith("folding what each run read gives RAISED 950 (950.00 is 95.0 times")
+    assert found[0].evidence.endswith("for 4, the path has RAISED 77 (planted)")
 
 
 def test_a_reference_that_is_not_the_fold_of_the_log_is_named() -> None:
@@ -351,7 +353,7 @@ def test_a_reference_that_is_not_the_fold_of_the_log_is_named() -> None:
     usual(world)
     found = world.explained(read(*USUAL), [1, 2, 3, 4], reference=[])
     assert causes(found) == [(4, "extra", None)]
-    assert found[0].evidence == "the operation log in commit order gives RAISED 900 for 4, the reference no alert"
+    assert found[0].evidence == f"the operation log in commit order gives {NINE} for 4, the reference no alert"
 
 
 def test_an_alert_of_a_row_that_nobody_wrote_stays_unexplained() -> None:
