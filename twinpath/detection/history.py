@@ -116,10 +116,11 @@ class History(msgspec.Struct, array_like=True, gc=False):
         tx_id = transaction.tx_id
         if tx_id > self.highest_tx_id:  # noqa: PLR1730  max() costs three times as much, and this is the hot path
             self.highest_tx_id = tx_id
-        self.user_id = transaction.user_id
+        if not self.cells:  # else it is known: setting it again would touch the old integer, far off in memory
+            self.user_id = transaction.user_id
         merchant = NO_MERCHANT if transaction.merchant_id is None else transaction.merchant_id
         features = (0,) * (self.WIDTH - FEATURE) if judged_on is None else judged_on
-        return self._PACK(tx_id, transaction.amount_cents, transaction.created_us, merchant, *features)
+        return self._PACK(*((tx_id, transaction.amount_cents, transaction.created_us, merchant) + features))
 
 
 def packed(cells: object) -> bytes:

@@ -88,5 +88,5 @@ def forget(_parameters: Parameters, state: State, place: int) -> None:
 
 
 def _bound(parameters: Parameters, state: State) -> None:
-    if state.count > parameters.history:
+    if len(state.cells) > parameters.history * state.WIDTH:
         forget(parameters, state, 0)
