@@ -12,29 +12,27 @@ import gc
 import signal
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 from streaming.change_log import ChangeLog, Record, open_change_log
 from streaming.checkpoint import Checkpoints, Saver
+from streaming.fold import Folded, fold
 from streaming.metrics import Metrics, serve
 from streaming.partition import Partition, check_bounds, offsets_of
 from streaming.patience import POLL_S, Patience
 from streaming.reader import Reader
 from streaming.reporter import Reporter
 from streaming.version import rule_to_fold
-from twinpath.alert_rows import Checkpoint, DeadLetter, Incarnation, PartitionKey, StampedAlert, Stamps
+from twinpath.alert_rows import Checkpoint, Incarnation, PartitionKey
 from twinpath.alert_store import AlertStore
-from twinpath.detection.detector import step
 from twinpath.detection.envelope import EnvelopeDecoder
-from twinpath.detection.model import Change
 from twinpath.detection.rules import RULES, Rule
 from twinpath.errors import (
     START_AFRESH,
     AlertStoreUnavailable,
-    DecodeError,
     ForeignCheckpoint,
     OwnershipLost,
     TwinpathError,
@@ -46,16 +44,6 @@ from twinpath.settings import Settings, load_settings
 PATH = "agent"
 COLLECTIONS = 10  # of younger objects before a full one: it walks every live user, so it waits for an idle turn
 SWITCH_S = 0.001  # the thread that writes checkpoints hands the interpreter back after this
-
-
-class Folded(NamedTuple):
-    """What the records of one partition led to in one turn; nothing of it is stored yet."""
-
-    partition: Partition
-    records: list[Record]
-    alerts: list[StampedAlert]
-    letters: list[DeadLetter]
-    counts: Counter[str]
 
 
 class Agent:
@@ -131,7 +119,7 @@ class Agent:
             partition = self._partitions.get(number)
             if partition is not None:
                 self._reporter.heard()
-                folded.append(self._fold(partition, ours, polled_us))
+                folded.append(fold(self._rule, self._reader, partition, ours, polled_us))
         self._keep(folded)
         self._lose(self._checkpoints.turn(self._partitions.values(), self._reporter.idle_s()))
         self._reporter.report(self._partitions)
@@ -197,36 +185,6 @@ class Agent:
 
     # records become alerts
 
-    def _fold(self, partition: Partition, records: list[Record], polled_us: int) -> Folded:
-        """Decode and fold one partition's records.
-
-        From the first folded record until what they led to is stored (`_keep`) the partition is not storable: a
-        checkpoint in between would lose the alerts.
-        """
-        began = time.monotonic()
-        partition.storable = False
-        alerts: list[StampedAlert] = []
-        letters: list[DeadLetter] = []
-        counts: Counter[str] = Counter()
-        kinds: list[str] = []  # counted at once in the end: a Counter is slow to count one by one
-        read, rule, state_of = self._reader.changes, self._rule, partition.states.of
-        for record in records:
-            try:
-                changes = read(partition, record, counts)
-            except DecodeError as problem:
-                self._reader.alarm(f"dead letter: {problem.field}", record)
-                counts["dead_letters"] += 1
-                letters.append(DeadLetter(record.partition, record.offset, str(problem), record.key, record.value))
-                continue
-            for change in changes:
-                _, outcome = step(rule, state_of(change.user_id), change)
-                kinds.append(outcome.kind)
-                if outcome.alert is not None:
-                    alerts.append(StampedAlert(outcome.alert, _stamps(change, record, polled_us)))
-        counts.update(kinds)
-        partition.folded(time.monotonic() - began)
-        return Folded(partition, records, alerts, letters, counts)
-
     def _keep(self, folded: list[Folded]) -> None:
         """Store what a turn led to, all partitions in one transaction, and only then count their records as done."""
         batches = [(one.alerts, one.letters) for one in folded]
@@ -259,11 +217,6 @@ class Agent:
             self._patience.take_backlog()  # what was fetched before is read again from these offsets
             self._log.assign(offsets_of(self._partitions))
             self._must_rejoin = True
-
-
-def _stamps(change: Change, record: Record, polled_us: int) -> Stamps:
-    decided_us = time.time_ns() // 1000
-    return Stamps(change.committed_us, change.captured_us, record.appended_us, polled_us, decided_us)
 
 
 def build(rule_name: str, settings: Settings) -> Agent:

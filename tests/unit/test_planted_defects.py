@@ -26,6 +26,7 @@ from typing import Any
 import pytest
 
 import streaming.agent
+import streaming.fold
 import streaming.partition
 import twinpath.detection.envelope
 import twinpath.detection.usual
@@ -79,7 +80,7 @@ def bare_lsn_dedupe(planted: pytest.MonkeyPatch) -> None:
             return state, DUPLICATE
         return step(rule, state, change)
 
-    planted.setattr(streaming.agent, "step", by_lsn)
+    planted.setattr(streaming.fold, "step", by_lsn)
 
 
 def null_counted_as_0(planted: pytest.MonkeyPatch) -> None:
@@ -133,13 +134,13 @@ def zombie_write(planted: pytest.MonkeyPatch) -> None:
 
 def wall_clock_window(planted: pytest.MonkeyPatch) -> None:
     def by_the_clock(rule: Rule, state: UserState[History], change: Change) -> tuple[UserState[History], Outcome]:
-        oldest_us = streaming.agent.time.time_ns() // 1000 - 60_000_000
+        oldest_us = streaming.fold.time.time_ns() // 1000 - 60_000_000
         history = state.history
         while history.count and history.cells[CREATED] < oldest_us:
             rule.logic.forget(rule.parameters, history, 0)
         return step(rule, state, change)
 
-    planted.setattr(streaming.agent, "step", by_the_clock)
+    planted.setattr(streaming.fold, "step", by_the_clock)
 
 
 DEFECTS: dict[Plant, str] = {
