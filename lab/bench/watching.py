@@ -53,7 +53,7 @@ class Topic:
                 self._consumer.assign([TopicPartition(one.topic, one.partition, end - 1)])
                 message = self._consumer.poll(10)
                 if message is not None and message.error() is None:
-                    return bytes(message.value())
+                    return message.value() or b""
         raise ServiceFault("found no record in the topic, wanted the end of a drain")
 
 
