@@ -96,10 +96,10 @@ class _Runs:
                     run.summary = session.run(["--read", read, *self._options])
         if "read" in parts:
             for number, read in in_turn(READS, rounds):
-                judging.prepare(self._segment)
+                before = judging.prepare(self._segment)
                 with self._bed.metered(spark) as usage:
                     said = session.run(["noop", "--read", read, *self._options])
-                figures = {"whole_s": said["seconds"]["whole"], **judging.bill(self._segment)}
+                figures = {"whole_s": said["seconds"]["whole"], **judging.cost(self._segment, before)}
                 figures["postgres_cpu_s"] = usage.cpu_s.get("postgres")
                 self._result.add("read", read, number, figures, usage)
 
@@ -121,13 +121,13 @@ class _Runs:
         self, part: str, read: str, number: int, more: dict[str, cpu.Read], pid: int | None
     ) -> Iterator["_Run"]:
         """One run on an empty store: its figures are kept, its alerts compared with those of the runs before."""
-        judging.prepare(self._segment)
+        before = judging.prepare(self._segment)
         run = _Run()
         if pid is not None:
             run.memory.watch(pid)
         with self._bed.metered(more) as usage, run.memory.measured():
             yield run
-        figures = judging.figures(self._segment, run.summary, self._rows)
+        figures = judging.figures(self._segment, before, run.summary, self._rows)
         figures["rows_per_s"] = round(self._rows / run.summary["seconds"]["whole"])
         figures["peak_mb"] = round(run.memory.peak_mb)
         figures["postgres_cpu_s"], figures["spark_cpu_s"] = (usage.cpu_s.get(name) for name in ("postgres", "spark"))
