@@ -31,7 +31,10 @@ AGE = re.compile(r"([0-9]{1,5})([dh])")
 RUN = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
 OLD_ALERTS = "coalesce(committed_at, captured_at, appended_at, decided_at) < %(before)s"  # no stamp at all: kept
 OLD_LETTERS = "recorded_at < %(before)s"
-VERSIONED = ("alert_log", "dead_letters", "state_buckets", "counters", "checkpoints", "rule_activations")
+VERSIONED = (
+    "alert_log", "dead_letters", "state_buckets", "counters", "checkpoints", "batch_progress", "batch_runs",
+    "rule_activations",
+)  # fmt: skip
 SUPERSEDED = """
 WITH spans AS (
     SELECT path, rule, rule_version, min(activated_at) OVER (PARTITION BY path, rule) AS first_at,

@@ -43,10 +43,18 @@ def measure(
     parts: tuple[str, ...],
     seed: int,
     command: str,
+    warm_ups: int = WARM_UPS,
 ) -> tuple[Result, str, Path]:
     """Run the bench; returns the result, its Markdown and the path of its JSON."""
     bed = Bed(stack)
-    options = {"rounds": rounds, "rows": rows, "users": users, "partitions": partitions, "parts": parts}
+    options = {
+        "rounds": rounds,
+        "rows": rows,
+        "users": users,
+        "partitions": partitions,
+        "parts": parts,
+        "warm_ups": warm_ups,
+    }
     result = Result("batch", bed.run_id, command, seed, {**options, "alert_share": table.ALERT_SHARE})
     result.variants = {
         PLAIN: "--read plain: one query, no fetchsize, as most people write spark.read.jdbc",
@@ -59,11 +67,11 @@ def measure(
         runs = _Runs(bed, result, segment, rows, partitions)
         if "warm" in parts or "read" in parts:
             with warm_session(runs.environment, bed.folder / "session.log") as session:
-                runs.warm(session, rounds, parts)
+                runs.warm(session, rounds, parts, warm_ups)
         if "cold" in parts:
             runs.cold(rounds)
     judge(result)
-    path = result.finish(bed.folder, private=bed.private, warm=rows * WARM_UPS >= WARM_EVENTS)
+    path = result.finish(bed.folder, private=bed.private, warm=rows * warm_ups >= WARM_EVENTS)
     return result, result.markdown(tables(result)), path
 
 
@@ -79,16 +87,16 @@ class _Runs:
         self._found: tuple[int, str] | None = None
         self.environment = job_environment(segment.settings, segment.stack.credentials)
 
-    def warm(self, session: WarmSession, rounds: int, parts: tuple[str, ...]) -> None:
+    def warm(self, session: WarmSession, rounds: int, parts: tuple[str, ...], warm_ups: int) -> None:
         """Runs in one session, behind warm-ups."""
         opened_s = session.ready()
         self._result.limits["seconds to open a session"] = opened_s
         process = psutil.Process(session.pid)
-        for _ in range(WARM_UPS):
+        for _ in range(warm_ups):
             for read in READS:
                 judging.prepare(self._segment)
                 session.run(["--read", read, *self._options])
-        self._result.warm_up["warm"] = f"{WARM_UPS} runs of each way of reading, {self._rows} rows each"
+        self._result.warm_up["warm"] = f"{warm_ups} runs of each way of reading, {self._rows} rows each"
         spark = {"spark": lambda: cpu.tree(process)}
         if "warm" in parts:
             for number, read in in_turn(READS, rounds):
@@ -96,10 +104,10 @@ class _Runs:
                     run.summary = session.run(["--read", read, *self._options])
         if "read" in parts:
             for number, read in in_turn(READS, rounds):
-                judging.prepare(self._segment)
+                before = judging.prepare(self._segment)
                 with self._bed.metered(spark) as usage:
                     said = session.run(["noop", "--read", read, *self._options])
-                figures = {"whole_s": said["seconds"]["whole"], **judging.bill(self._segment)}
+                figures = {"whole_s": said["seconds"]["whole"], **judging.cost(self._segment, before)}
                 figures["postgres_cpu_s"] = usage.cpu_s.get("postgres")
                 self._result.add("read", read, number, figures, usage)
 
@@ -121,13 +129,13 @@ class _Runs:
         self, part: str, read: str, number: int, more: dict[str, cpu.Read], pid: int | None
     ) -> Iterator["_Run"]:
         """One run on an empty store: its figures are kept, its alerts compared with those of the runs before."""
-        judging.prepare(self._segment)
+        before = judging.prepare(self._segment)
         run = _Run()
         if pid is not None:
             run.memory.watch(pid)
         with self._bed.metered(more) as usage, run.memory.measured():
             yield run
-        figures = judging.figures(self._segment, run.summary, self._rows)
+        figures = judging.figures(self._segment, before, run.summary, self._rows)
         figures["rows_per_s"] = round(self._rows / run.summary["seconds"]["whole"])
         figures["peak_mb"] = round(run.memory.peak_mb)
         figures["postgres_cpu_s"], figures["spark_cpu_s"] = (usage.cpu_s.get(name) for name in ("postgres", "spark"))

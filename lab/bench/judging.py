@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import psutil
 
@@ -14,7 +15,6 @@ from twinpath.errors import ServiceFault
 SAMPLE_S = 0.1
 MB = 2**20
 EMPTIED = "TRUNCATE alert_log, batch_progress, batch_runs, batch_staged, state_buckets, counters, dead_letters"
-RESET = "SELECT pg_stat_statements_reset(0, oid, 0) FROM pg_database WHERE datname = %s"
 BILL = """
 SELECT coalesce(sum(calls), 0)::bigint, coalesce(sum(rows), 0)::bigint,
        coalesce(sum(shared_blks_hit + shared_blks_read), 0)::bigint, coalesce(sum(total_exec_time), 0)::float
@@ -67,25 +67,44 @@ def _resident(root: psutil.Process) -> int:
     return total
 
 
-def prepare(segment: Segment) -> None:
-    """An alert store that has seen nothing, no statement counted yet, no checkpoint about to fall due."""
+class Bill(NamedTuple):
+    """What reading has cost the source so far: statements, rows sent, blocks looked at, milliseconds in statements."""
+
+    statements: int
+    rows_sent: int
+    blocks: int
+    ms: float
+
+
+def prepare(segment: Segment) -> Bill:
+    """An alert store that has seen nothing, no checkpoint about to fall due; returns the bill so far."""
     segment.rows(EMPTIED)
-    segment.rows(RESET, [segment.settings.source_database], "postgres")
     segment.checkpoint()
+    return _bill(segment)
 
 
-def bill(segment: Segment) -> dict[str, Figure]:
-    """What the reading statements cost the source: statements, rows sent, blocks looked at, milliseconds."""
+def _bill(segment: Segment) -> Bill:
     ((statements, rows, blocks, ms),) = segment.rows(BILL, [segment.settings.source_database], "postgres")
-    return {"statements": statements, "rows_sent": rows, "blocks": blocks, "statements_s": round(ms / 1000, 3)}
+    return Bill(statements, rows, blocks, ms)
 
 
-def figures(segment: Segment, summary: Summary, rows: int) -> dict[str, Figure]:
+def cost(segment: Segment, before: Bill) -> dict[str, Figure]:
+    """What reading has cost the source since then."""
+    now = _bill(segment)
+    return {
+        "statements": now.statements - before.statements,
+        "rows_sent": now.rows_sent - before.rows_sent,
+        "blocks": now.blocks - before.blocks,
+        "statements_s": round((now.ms - before.ms) / 1000, 3),
+    }
+
+
+def figures(segment: Segment, before: Bill, summary: Summary, rows: int) -> dict[str, Figure]:
     """Seconds of a run by part; ServiceFault when it did not judge every row."""
     if (summary["merged"], summary["rows_read"]) != (True, rows):
         raise ServiceFault(f"a run judged {summary['rows_read']} rows (merged: {summary['merged']}), wanted {rows}")
     seconds: dict[str, Figure] = {f"{part}_s": taken for part, taken in summary["seconds"].items()}
-    return {**seconds, "alerts": summary["alerts_written"], **bill(segment)}
+    return {**seconds, "alerts": summary["alerts_written"], **cost(segment, before)}
 
 
 def digest(segment: Segment) -> tuple[int, str]:

@@ -34,7 +34,6 @@ MODES = tuple(PATHS.values())
 HOLDERS = 4
 LONGEST_HOLD_S = 60.0
 HOLD_SHARE = 0.4  # of the load's length, at most LONGEST_HOLD_S
-UNKNOWN: dict[int, bool] = {}  # the server is not killed here: every COMMIT has its answer
 
 
 class BatchDrill:
@@ -135,9 +134,10 @@ class BatchDrill:
     def _compare(self, start_lsn: int) -> Found:
         operations = list(read_operations(self._folder / "operations.jsonl"))
         commits = witness.commit_lsns(self._lab("postgres"), start_lsn, fence.current_lsn(self._lab("postgres")))
-        committed = {one.xid for one in operations if one.outcome == "committed"}
-        stamps = commit_stamps(self._lab("postgres"), committed)
-        written = Written(operations, commits, stamps, UNKNOWN)
+        unknown = {one.full_xid for one in operations if one.outcome == "unknown"}
+        settled = witness.settle_unknown(self._lab("postgres"), unknown)
+        committed = {one.xid for one in operations if one.outcome == "committed" or settled.get(one.full_xid)}
+        written = Written(operations, commits, commit_stamps(self._lab("postgres"), committed), settled)
         encoder = msgspec.json.Encoder()
         with (
             (self._folder / "causes.jsonl").open("wb") as causes,

@@ -30,6 +30,7 @@ class Struck(msgspec.Struct):
     """One fault that was done; `recovery_s` counts from the blow until the line was fresh again.
 
     `struck_s` and `back_s`: when it was struck, and when what was broken had been started again (1970 = 0).
+    `problem` says what was still behind when the wait for recovery ended in vain.
     """
 
     fault: str
@@ -39,6 +40,7 @@ class Struck(msgspec.Struct):
     struck_s: float = 0.0
     back_s: float = 0.0
     recovery_s: float | None = None
+    problem: str = ""
 
 
 class Faults:

@@ -13,6 +13,7 @@ from lab.drills.faults import Struck
 from lab.report.summary import environment
 
 LEAST_ROWS = 1_000
+COMPARED = 9  # cells of a row that only a comparison fills
 STATUSES = {"RAISED", "REVISED", "RETRACTED"}
 Verdict = Literal["passed", "failed", "invalid"]
 COLUMNS = (
@@ -23,7 +24,7 @@ COLUMNS = (
 
 
 class Torture(msgspec.Struct):
-    """One run of the torture."""
+    """One run of the torture; without `found` it could not be compared, because of what `unjudged` says."""
 
     run_id: str
     command: str
@@ -31,28 +32,36 @@ class Torture(msgspec.Struct):
     duration_s: float
     rate: int
     writers: dict[str, int]
-    found: Found
+    found: Found | None
     faults_wanted: int
     faults: list[Struck]
+    unjudged: str = ""
 
     @property
     def committed(self) -> int:
-        """Row-level writes that were committed, those of settled transactions included."""
-        return sum(self.found.rows.get(op, 0) for op in ("insert", "update", "delete"))
+        """Row-level writes that were committed, those of settled transactions included when there was a comparison."""
+        rows = self.writers if self.found is None else self.found.rows
+        return sum(rows.get(op, 0) for op in ("insert", "update", "delete"))
 
     @property
     def lost(self) -> int:
-        """Changes that never reached the topic, and alerts that an agent lacks."""
+        """Changes that never reached the topic, and alerts that an agent lacks; 0 when nothing was compared."""
+        if self.found is None:
+            return 0
         return len(self.found.stream.lost) + sum(one.lost for one in self.found.agents)
 
     @property
     def extra(self) -> int:
-        """Changes that nobody committed, and alerts that an agent has beyond the log."""
+        """Changes that nobody committed, and alerts that an agent has beyond the log; 0 when nothing was compared."""
+        if self.found is None:
+            return 0
         return len(self.found.stream.extra) + sum(one.beyond for one in self.found.agents)
 
     def unequal(self) -> list[str]:
         """What differs from the oracles; empty when the run is exact."""
         found = self.found
+        if found is None:
+            return [f"what was committed was never judged: {self.unjudged}"]
         wrong = [f"agent {one.rule} differs" for one in found.agents if not one.equal]
         if self.lost or self.extra:
             wrong.append(f"lost {self.lost}, extra {self.extra}")
@@ -63,17 +72,26 @@ class Torture(msgspec.Struct):
     def untried(self) -> list[str]:
         """Why the run proves nothing; empty when it proves something."""
         why = [f"{one.fault} did not act ({one.evidence})" for one in self.faults if not one.acted]
-        why += [f"{one.fault} was not recovered from" for one in self.faults if one.recovery_s is None]
+        why += [
+            f"{one.fault} was not recovered from{': ' if one.problem else ''}{one.problem}"
+            for one in self.faults
+            if one.recovery_s is None
+        ]
         if len(self.faults) < self.faults_wanted:
             why.append(f"{len(self.faults)} of {self.faults_wanted} faults were done")
         if self.committed < LEAST_ROWS:
             why.append(f"{self.committed} rows were committed, wanted {LEAST_ROWS} or more")
-        if not self.found.delivered_twice:
+        return why if self.found is None else why + self._undelivered(self.found)
+
+    def _undelivered(self, found: Found) -> list[str]:
+        """What a comparison has to show beside equality."""
+        why = []
+        if not found.delivered_twice:
             why.append("nothing was delivered twice")
-        for one in self.found.agents:
+        for one in found.agents:
             if missing := STATUSES - one.statuses.keys():
                 why.append(f"agent {one.rule} stored no alert {', '.join(sorted(missing))}")
-        if any(one.fault == "connector" for one in self.faults) and not self.found.snapshot_rows:
+        if any(one.fault == "connector" for one in self.faults) and not found.snapshot_rows:
             why.append("the second snapshot delivered no row")
         return why
 
@@ -92,26 +110,32 @@ class Torture(msgspec.Struct):
 
     def row(self) -> str:
         """One row of the Markdown table."""
-        agents = self.found.agents
         done = Counter(one.fault for one in self.faults if one.acted)
         cells = (
             self.seed,
             self.committed,
-            self.found.rows.get("rolled_back", 0),
-            f"{self.found.unknown} ({self.found.unknown_committed} committed)",
-            self.found.changes_delivered,
-            self.found.delivered_twice,
-            ", ".join(f"{one.rule} {one.counters.get('duplicate', 0)}" for one in agents),
-            ", ".join(f"{one.rule} {one.alerts}" for one in agents),
-            ", ".join(f"{one.rule} {one.counters.get('alerts_refused', 0)}" for one in agents),
-            self.lost,
-            self.extra,
+            *(["-"] * COMPARED if self.found is None else self._compared(self.found)),
             ", ".join(f"{name} {count}" for name, count in sorted(done.items())),
             _took(self.faults),
             _took([one for one in self.faults if self.alone(one)]),
             self.verdict,
         )
         return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+    def _compared(self, found: Found) -> list[object]:
+        """The cells from "rolled back" to "extra"."""
+        agents = found.agents
+        return [
+            found.rows.get("rolled_back", 0),
+            f"{found.unknown} ({found.unknown_committed} committed)",
+            found.changes_delivered,
+            found.delivered_twice,
+            ", ".join(f"{one.rule} {one.counters.get('duplicate', 0)}" for one in agents),
+            ", ".join(f"{one.rule} {one.alerts}" for one in agents),
+            ", ".join(f"{one.rule} {one.counters.get('alerts_refused', 0)}" for one in agents),
+            self.lost,
+            self.extra,
+        ]
 
     def json(self) -> dict[str, Any]:
         """Everything, the verdict first."""

@@ -11,6 +11,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import psycopg2
+
 from lab.console import Progress
 from lab.drills.equality import compare_all
 from lab.drills.faults import Faults, Struck
@@ -41,7 +43,7 @@ class TortureDrill:
         self._writers = Writers(dsn, folder, settings.seed, settings.rate)
         self._faults = Faults(line, self._writers)
         self._struck: list[Struck] = []
-        self._not_recovered: list[TwinpathError] = []
+        self._broken = threading.Event()  # the line does not recover: no further fault would say anything
 
     def run(self) -> Torture:
         """Load with faults, fence, compare."""
@@ -49,12 +51,17 @@ class TortureDrill:
         start_lsn = fence.current_lsn(self._line.lab())
         planned = plan(settings.seed, settings.duration, [rule.name for rule in self._line.rules], self._rounds)
         self._load(planned)
-        ends = self._line.wait_until_judged()
-        with self._progress.step("comparing with both oracles") as step:
-            found = compare_all(
-                self._line, self._folder, start_lsn, ends, self._faults.restarts, self._faults.snapshot_lsns
-            )
-            step.done = "done"
+        found, unjudged = None, ""
+        try:
+            ends = self._line.wait_until_judged()
+        except (TwinpathError, psycopg2.Error) as problem:
+            unjudged = str(problem).strip()
+        else:
+            with self._progress.step("comparing with both oracles") as step:
+                found = compare_all(
+                    self._line, self._folder, start_lsn, ends, self._faults.restarts, self._faults.snapshot_lsns
+                )
+                step.done = "done"
         return Torture(
             run_id=settings.run_id,
             command=f"twinpath drill torture --seed {settings.seed} --duration {settings.duration:g} "
@@ -64,6 +71,7 @@ class TortureDrill:
             rate=settings.rate,
             writers=dict(sorted(self._writers.counts.items())),
             found=found,
+            unjudged=unjudged,
             faults_wanted=len(planned),
             faults=self._struck,
         )
@@ -77,21 +85,32 @@ class TortureDrill:
                 self._writers.wait_until(one.at_s)
                 if one.patient:
                     _join(watchers)
-                if self._not_recovered:
+                if self._broken.is_set():
                     break
-                struck = self._faults.strike(one)
-                self._struck.append(struck)
+                struck = self._strike(one)
                 self._progress.say(f"{struck.at_s:.1f} s: {struck.fault}: {struck.evidence}")
+                if self._broken.is_set():
+                    break
                 watchers.append(threading.Thread(target=self._watch, args=[struck], name=f"watch {struck.fault}"))
                 watchers[-1].start()
-            self._writers.wait_until(self._line.settings.duration)
+            if not self._broken.is_set():
+                self._writers.wait_until(self._line.settings.duration)
         finally:
             _join(watchers)
             self._writers.stop()
-        if self._not_recovered:
-            raise self._not_recovered[0]
         rows = ", ".join(f"{count} {name}" for name, count in sorted(self._writers.counts.items()))
         self._progress.say(f"load: {self._writers.seconds():.1f} s: {rows}")
+
+    def _strike(self, planned: Planned) -> Struck:
+        """One fault; one that cannot be done, because what it is to break is down or does not start, ends the load."""
+        at_s = round(self._writers.seconds(), 3)
+        try:
+            struck = self._faults.strike(planned)
+        except TwinpathError as problem:
+            struck = Struck(planned.fault.name, at_s=at_s, evidence="could not be done", problem=str(problem))
+            self._broken.set()
+        self._struck.append(struck)
+        return struck
 
     def _watch(self, struck: Struck) -> None:
         """Note when the line is fresh again; with other faults in between it may take theirs, too."""
@@ -101,7 +120,18 @@ class TortureDrill:
             struck.recovery_s = round(time.time() - struck.struck_s, 1)
             self._progress.say(f"{struck.fault}: the line was fresh again after {struck.recovery_s:.1f} s")
         except TwinpathError as problem:
-            self._not_recovered.append(problem)
+            struck.problem = str(problem)
+            self._broken.set()
+
+
+def _clean_up(line: Line, *, verdict_stands: bool) -> None:
+    """Remove what the run made; what a line that never recovered does not let go is only told."""
+    try:
+        line.clean_up()
+    except (TwinpathError, psycopg2.Error) as problem:
+        if not verdict_stands:
+            raise
+        line.stack.progress.say(f"not removed: {problem}")
 
 
 def _join(threads: list[threading.Thread]) -> None:
@@ -114,14 +144,16 @@ def torture(progress: Progress, *, rounds: int = 3, keep: bool = False, **overri
     run_id, folder = new_run()
     with running_stack(progress, **overrides) as stack:
         line = Line(stack, run_settings(stack.settings, run_id))
+        passed = True
         try:
             line.set_up()
             result = TortureDrill(line, folder, rounds).run()
             path = write(result, folder)
+            passed = result.verdict == "passed"
         finally:
             shutil.copytree(stack.home.logs, folder / "logs")
             if not keep:
-                line.clean_up()
+                _clean_up(line, verdict_stands=not passed)
     for problem in (*result.unequal(), *result.untried()):
         progress.say(f"{result.verdict}: {problem}")
     return result, path

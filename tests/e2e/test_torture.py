@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from lab.console import Progress
+from lab.drills import torture as drill
+
 pytestmark = pytest.mark.e2e
 TWINPATH = str(Path(sys.executable).with_name("twinpath"))
 
@@ -44,6 +47,17 @@ def test_awkward_writers_under_one_fault_of_each_kind_lose_and_invent_nothing() 
     for agent in found["found"]["agents"]:
         assert set(agent["statuses"]) == {"RAISED", "REVISED", "RETRACTED"}
         assert agent["counters"]["duplicate"] == found["found"]["delivered_twice"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_a_line_that_does_not_recover_in_time_ends_with_a_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drill, "RECOVERY_TIMEOUT_S", 0.0)
+    result, path = drill.torture(Progress(quiet=True), rounds=1, seed=1, duration=10.0, rate=200)
+    found = json.loads(path.read_text())
+    assert (result.verdict, found["verdict"], found["unequal"]) == ("invalid", "invalid", [])
+    assert len(found["faults"]) < 6, "the rest of the plan is left out"
+    assert any("was not recovered from: the line has not recovered after 0 s" in why for why in found["untried"])
 
 
 @pytest.mark.long

@@ -96,6 +96,11 @@ def fill(line: Line, rule: Rule, tx_id: int, activated_days_ago: float | None) -
     one = AlertStore(dsn(line, "twinpath_alerts"), "agent")
     one.save(key, one.take(key, 4, 64).epoch, 10, [StatePart(3, 0, b"state")], {"judged": 10})
     one.close()
+    names = ["agent", "spending", rule.version]
+    write(line, "INSERT INTO batch_runs VALUES (%s, %s, %s, 'source', 1, '5:5:') ON CONFLICT DO NOTHING", *names)
+    write(
+        line, "INSERT INTO batch_progress VALUES (%s, %s, %s, 'source', 1, 5, 5, '', '') ON CONFLICT DO NOTHING", *names
+    )
     if activated_days_ago is not None:
         RuleVersions(dsn(line, "twinpath_alerts"), "agent").activate(rule, {})
         at = NOW - timedelta(days=activated_days_ago)
@@ -115,6 +120,7 @@ def test_superseded_versions_go_with_all_that_was_kept_of_them(store_line: Line)
     for tx_id, (rule, days) in enumerate([(SPENDING, 50), (OTHER, 20), (NEWER, 5)], 1):
         fill(store_line, rule, tx_id, days)
     counts = "1 of alert_log, 1 of dead_letters, 1 of state_buckets, 1 of counters, 1 of checkpoints"
+    counts += ", 1 of batch_progress, 1 of batch_runs"
     said = [f"superseded version agent spending {rule.version}: {counts}, 1 of rule_activations"
             for rule in (SPENDING, OTHER)]  # fmt: skip
     assert prune(dsn(store_line), Wanted(MONTH, superseded=True), NOW, do_it=True) == []

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from lab import batch_runs
+from lab.batch_runs import job_environment, warm_session
 from tests.conftest import Line
 from tests.spark.test_fraud_batch import NOON, alerts, expected, standing
+from twinpath.errors import ServiceFault
 from twinpath.settings import ROOT
 
 pytestmark = pytest.mark.integration
@@ -61,6 +64,37 @@ def test_a_wrong_password_is_said_and_not_shown(store_line: Line) -> None:
     assert done.returncode == 2
     assert "password authentication failed" in done.stdout
     assert "forgotten" not in done.stdout + done.stderr
+
+
+def test_a_kept_session_runs_the_job_once_for_each_line_and_says_what_failed(store_line: Line, tmp_path: Path) -> None:
+    line = store_line
+    line.insert([(7, amount, NOON) for amount in ("10.00", "11.00", "12.00", "900.00")])
+    environment = job_environment(line.settings, line.stack.credentials)
+    with warm_session(environment, tmp_path / "session.log") as session:
+        assert session.ready() > 0
+        found = [session.run(["--mode", mode]) for mode in ("safe", "safe", "full")]
+        assert [(one["rows_read"], one["alerts_written"]) for one in found] == [(4, 1), (0, 0), (4, 1)]
+        assert found[0]["seconds"]["whole"] >= found[0]["seconds"]["read"] > 0
+        assert session.run(["noop", "--read", "plain"])["seconds"]["whole"] > 0
+        with line.session("twinpath_lab") as owner, owner.cursor() as cursor:
+            cursor.execute("ALTER TABLE transactions RENAME merchant_id TO shop")
+        with pytest.raises(ServiceFault, match='column "merchant_id" does not exist'):
+            session.run(["--mode", "full"])
+        with line.session("twinpath_lab") as owner, owner.cursor() as cursor:
+            cursor.execute("ALTER TABLE transactions RENAME shop TO merchant_id")
+        assert session.run(["--mode", "full"])["rows_read"] == 4
+    assert standing(line, "spark_batch_full") == expected(line)
+
+
+def test_a_job_that_fails_is_said_with_its_last_words(store_line: Line, tmp_path: Path) -> None:
+    environment = job_environment(store_line.settings, store_line.stack.credentials) | {"SOURCE_DSN": ""}
+    with pytest.raises(ServiceFault, match="spark-submit --mode safe ended with status 2: .*SOURCE_DSN is empty"):
+        batch_runs.submit(environment, tmp_path, ["--mode", "safe"])
+    with (
+        warm_session(environment, tmp_path / "session.log") as session,
+        pytest.raises(ServiceFault, match="SOURCE_DSN"),
+    ):
+        session.ready()
 
 
 @pytest.mark.timeout(400)

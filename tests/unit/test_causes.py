@@ -197,6 +197,23 @@ def test_a_commit_that_became_visible_late_without_an_inverted_stamp_explains_no
     assert found[0].evidence == "nothing allowed happened to 4 or to an earlier transaction of its user"
 
 
+def test_what_happened_beside_and_does_not_lead_to_the_reference_explains_nothing() -> None:
+    world = World()
+    usual(world)
+    world.commit(5, row(5, "10.00"))
+    world.commit(6, row(5, "20.00"))
+    runs = [BatchRun.of(1, "3:5:3"), BatchRun.of(2, "9:9:")]
+    path = read(USUAL[0], USUAL[1], USUAL[3], USUAL[2], ("c", 5, "20.00"))
+    (found,) = world.explained(path, [1, 2, 3, 4, 5], runs)
+    assert found.evidence.startswith("nothing allowed happened"), "what came later does not count"
+    world.commit(7, row(1, "10.00"))
+    (found,) = world.explained([*path, *read(("u", 1, "10.00"))], [1, 2, 3, 4, 5], runs)
+    assert (found.tx_id, found.cause) == (4, None)
+    assert found.evidence == (
+        f"putting right what happened (1 of the same user were updated or deleted) does not give {NINE}"
+    )
+
+
 def test_inverted_stamps_behind_the_row_explain_nothing() -> None:
     world = World()
     usual(world)
@@ -252,6 +269,16 @@ def test_a_missed_row_with_an_alert_is_missed_itself() -> None:
     found = world.explained(read(*USUAL[:3]), [1, 2, 3, 5], runs, "naive-id")
     assert causes(found) == [(4, "missing", "missed")]
     assert found[0].evidence == "4 was committed before a run that could see it, and none read it"
+
+
+def test_a_row_that_shares_its_time_with_the_watermark_is_missed_by_naive_time() -> None:
+    world = World()
+    for number in (1, 2, 3):
+        world.commit(number, row(number, "10.00"))
+    world.commit(4, LoggedRow(4, USER, cents("900.00"), NOON_US + 3))
+    runs = [BatchRun.of(1, "4:4:"), BatchRun.of(2, "5:5:")]
+    assert causes(world.explained(read(*USUAL[:3]), [1, 2, 3], runs, "naive-time")) == [(4, "missing", "missed")]
+    assert causes(world.explained(read(*USUAL[:3]), [1, 2, 3], runs, "naive-id")) == [(4, "missing", None)]
 
 
 def test_a_row_that_no_run_could_see_is_not_missed_by_a_mode() -> None:

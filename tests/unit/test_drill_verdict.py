@@ -153,6 +153,25 @@ def test_a_run_in_which_nothing_differs_and_everything_acted_is_passed() -> None
     assert table([one.row()]).count("\n") == 2
 
 
+def test_a_line_that_never_recovers_has_a_verdict_that_says_what_did_not() -> None:
+    behind = "the line has not recovered after 120 s: agent spending: does not answer"
+    faults = [struck("connect", 4.0), Struck("agent spending", at_s=9.0, acted=True, problem=behind)]
+    late = torture(faults=faults)
+    assert late.verdict == "invalid", "it was compared in the end, and nothing differs"
+    assert f"agent spending was not recovered from: {behind}" in late.untried()
+    never = msgspec.structs.replace(
+        late, found=None, unjudged="agent-spending is not running", writers={"insert": 5_000}
+    )
+    assert never.verdict == "failed"
+    assert never.unequal() == ["what was committed was never judged: agent-spending is not running"]
+    assert never.untried() == [f"agent spending was not recovered from: {behind}"]
+    cells = [cell.strip() for cell in never.row().strip("|").split("|")]
+    shown = dict(zip(COLUMNS, cells, strict=True))
+    assert (shown["rows committed"], shown["lost"], shown["verdict"]) == ("5000", "-", "failed")
+    assert shown["faults done"] == "agent spending 1, connect 1"
+    assert never.json()["found"] is None
+
+
 def test_recovery_is_also_told_of_the_faults_that_met_no_other() -> None:
     faults = [
         Struck("connect", at_s=10.0, recovery_s=4.0),
