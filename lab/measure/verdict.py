@@ -60,11 +60,14 @@ class Evidence(msgspec.Struct):
     alerts_dsn: str
 
 
-def gather(session: Connection, rule: Rule, by_topic: Replay, by_log: Replay) -> RuleEvidence:
-    """Read one agent's alerts, counters and state, and hold them against both replays."""
+def gather(session: Connection, rule: Rule, by_topic: Replay, by_log: Replay, path: str = PATH) -> RuleEvidence:
+    """Read the alerts, counters and state of one rule on a path, and hold them against both replays.
+
+    Only agents keep their state in the alert store: for another path no user's state is compared.
+    """
     with session.cursor() as cursor:
-        alerts = read_alerts(cursor, PATH, rule.name, rule.version)
-        names = [PATH, rule.name, rule.version]
+        alerts = read_alerts(cursor, path, rule.name, rule.version)
+        names = [path, rule.name, rule.version]
         where = "path = %s AND rule = %s AND rule_version = %s"
         cursor.execute(f"SELECT name, value FROM counters WHERE {where}", names)  # noqa: S608  constant
         counters: Counter[str] = Counter()
@@ -82,7 +85,7 @@ def gather(session: Connection, rule: Rule, by_topic: Replay, by_log: Replay) ->
         dead_letters=dead_letters,
         against_topic=compare_log(alerts, by_topic.alerts),
         against_log=compare(alerts, by_log.alerts),
-        differing_users=differing_users(rule, states, by_topic.states),
+        differing_users=differing_users(rule, states, by_topic.states) if path == PATH else [],
         differing_histories=differing_histories(by_topic.states, by_log.states),
         reference_alerts=len(by_topic.alerts),
     )
