@@ -25,6 +25,7 @@ Examples:
   twinpath demo                      the whole line under load, proved equal to the oracle
   twinpath up                        PostgreSQL, Kafka, Connect, connector and both agents
   twinpath up --with airflow         also Airflow, with the batch side's DAGs
+  twinpath up --with spark-stream    also the Spark stream, over the agents' topic
   twinpath load --rate 200 --duration 30
   twinpath alerts --follow           alerts as they are stored
   twinpath changes --from-beginning  each INSERT, UPDATE and DELETE as it leaves the log
@@ -66,18 +67,18 @@ def reader_may_leave(command: Callable[..., None]) -> Callable[..., None]:
 @app.command()
 @reader_may_leave
 def up(
-    beside: Annotated[list[str] | None, typer.Option("--with", help="Also start these: airflow.")] = None,
+    beside: Annotated[list[str] | None, typer.Option("--with", help="Also start these: airflow, spark-stream.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Start PostgreSQL, Kafka, Connect, the connector and both agents; safe to run again."""
     from lab.stack.stack import standard_stack
 
     wanted = {name for given in beside or [] for name in given.split(",")}
-    if wanted - {"airflow"}:
-        raise ConfigurationError(f"--with: found {', '.join(sorted(wanted))}, wanted airflow")
+    if wanted - {"airflow", "spark-stream"}:
+        raise ConfigurationError(f"--with: found {', '.join(sorted(wanted))}, wanted airflow or spark-stream")
     progress = Progress(quiet=quiet)
     stack = standard_stack(progress)
-    stack.up(with_airflow="airflow" in wanted)
+    stack.up(with_airflow="airflow" in wanted, with_spark_stream="spark-stream" in wanted)
     progress.say("up. Next: twinpath load, twinpath alerts --follow, twinpath status; twinpath env has the DSNs")
 
 

@@ -122,12 +122,44 @@ def batch(
     _show(page, path)
 
 
+def spark_stream(
+    rounds: Rounds = 5,
+    rate: Annotated[int, typer.Option(min=1, help="One-row commits per second.")] = 500,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Seconds of each latency round that count.")] = 30,
+    settle: Annotated[float, typer.Option(min=0, help="Seconds of each latency round before that, dropped.")] = 30,
+    events: Annotated[int, typer.Option(min=1000, help="Change records in the topic that is drained.")] = 1_200_000,
+    users: Annotated[int, typer.Option(min=1, help="Users, of whom histories become full.")] = 9_000,
+    many: Annotated[int, typer.Option(min=1, help="Users of one payment each, for the growth part.")] = 1_000_000,
+    per_batch: Annotated[int, typer.Option(min=1, help="Records of one micro-batch at the most.")] = 100_000,
+    seed: Seed = 7,
+    only: Parts = None,
+    quiet: Quiet = False,
+) -> None:
+    """Drain against the stream's own limit, commit to alert, growth of state (drain, latency, triggers, growth)."""
+    from lab.bench import spark_stream as module
+    from lab.bench.pace import Pace
+    from lab.bench.result import command_line
+
+    _, page, path = module.bench(
+        Progress(quiet=quiet),
+        rounds=rounds,
+        pace=Pace(rate, seconds, settle, seed),
+        events=events,
+        users=users,
+        many=many,
+        per_batch=per_batch,
+        parts=_chosen("--only", only, module.PARTS),
+        command=command_line(),
+    )
+    _show(page, path)
+
+
 def group(parent: typer.Typer, wrapped: Callable[[Callable[..., None]], Callable[..., None]]) -> typer.Typer:
     """Add `bench` with its sub-commands to `parent`; each command is wrapped as the others are."""
     help_ = "Measure: each figure in paired rounds, beside its limit, with the goals it meets or misses."
     bench = typer.Typer(name="bench", help=help_, no_args_is_help=True, rich_markup_mode=None)
-    for command in (latency, agent, capture, batch):
-        bench.command()(wrapped(command))
+    for command in (latency, agent, capture, batch, spark_stream):
+        bench.command(command.__name__.replace("_", "-"))(wrapped(command))
     parent.add_typer(bench, name="bench")
     return bench
 

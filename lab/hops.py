@@ -12,23 +12,14 @@ import psycopg2
 from kafka.errors import KafkaError
 from psycopg2.extensions import cursor as Cursor
 
+from lab import hops_beside
+from lab.hop import Hop
 from lab.measure.fence import end_offsets
 from lab.stack import connect, kafka, process
 from lab.stack.airflow import COMPONENTS
-from lab.stack.airflow_api import HEALTH
 from lab.stack.stack import Stack
 from twinpath.detection.rules import RULES
 from twinpath.errors import TwinpathError, first_line
-
-
-class Hop(msgspec.Struct, frozen=True):
-    """One hop: whether it holds, what was seen, and what to do when it does not."""
-
-    name: str
-    ok: bool
-    evidence: str
-    mend: str = ""
-
 
 Check = Callable[[Stack], Hop]
 
@@ -63,10 +54,12 @@ def _hops(stack: Stack) -> Iterator[Hop]:
     yield _guarded("topic", _topic, stack) if broker else _unseen("topic", "kafka")
     for rule in RULES:
         yield _guarded(f"agent {rule}", partial(_agent, rule), stack)
+    if stack.spark_stream().started():
+        yield _guarded("spark stream", hops_beside.spark_stream, stack)
     if stack.airflow.started():
         yield from (_service(stack, name, "twinpath up --with airflow") for name in COMPONENTS)
-        yield _guarded("airflow health", _airflow_health, stack)
-        yield _guarded("airflow DAGs", _airflow_dags, stack)
+        yield _guarded("airflow health", hops_beside.airflow_health, stack)
+        yield _guarded("airflow DAGs", hops_beside.airflow_dags, stack)
 
 
 def _service(stack: Stack, name: str, mend: str = "twinpath up") -> Hop:
@@ -213,19 +206,6 @@ def _agent(rule: str, stack: Stack) -> Hop:
     group = stack.settings.group(rule)
     due = f"; {standing.changed}: twinpath up begins the other version" if standing.changed else ""
     return Hop(name, True, f"group {group}, version {version}, {max(0, lag)} records past its checkpoint{due}")
-
-
-def _airflow_health(stack: Stack) -> Hop:
-    sick = stack.airflow.sick()
-    evidence = f"not healthy: {', '.join(sick)}" if sick else f"{', '.join(HEALTH)} are healthy"
-    return Hop("airflow health", not sick, evidence, "twinpath up --with airflow; its logs say why")
-
-
-def _airflow_dags(stack: Stack) -> Hop:
-    api = stack.airflow.api
-    errors = [f"{file}: {error}" for file, error in sorted(api.import_errors().items())]
-    evidence = "; ".join(errors) or f"{', '.join(sorted(api.dags()))}; 0 import errors"
-    return Hop("airflow DAGs", not errors, evidence, "mend the file; it is read again within 30 s")
 
 
 def show(found: list[Hop], *, as_json: bool) -> None:

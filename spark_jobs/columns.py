@@ -35,6 +35,24 @@ FOLDED = T.StructType(
 )
 """What folding one bucket for one rule came to; alerts and state are staged beside it."""
 
+RECORDS = T.StructType(
+    [
+        T.StructField("bucket", T.IntegerType()),
+        T.StructField("partition", T.IntegerType()),
+        T.StructField("offset", T.LongType()),
+        T.StructField("key", T.BinaryType()),
+        T.StructField("value", T.BinaryType()),
+        T.StructField("appended_us", T.LongType()),  # Kafka's stamp of the record, microseconds since 1970 UTC
+    ]
+)
+"""One record of the topic as Kafka holds it, with the bucket of its user."""
+
+BUCKET_FOLDS = T.StructType([T.StructField("bucket", T.IntegerType()), T.StructField("fold", T.BinaryType())])
+"""What one micro-batch came to in one bucket: stream_fold.BucketFold as MessagePack."""
+
+BUCKET_STATE = T.StructType([T.StructField("blob", T.BinaryType())])
+"""State of a bucket. One blob, because an array column in a state schema fails in Spark 4.2.0."""
+
 
 def conform(frame: DataFrame, contract: T.StructType, what: str) -> DataFrame:
     """The columns of the contract, in its order and types; ConfigurationError names what is missing."""

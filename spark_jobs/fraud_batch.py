@@ -28,7 +28,8 @@ from spark_jobs.batch_fold import Plan, RulePlan, folding
 from spark_jobs.batch_source import Mode, Read, Snapshot, Wanted, read_rows, snapshot, visible_rows
 from spark_jobs.batch_store import BatchStore, Progress, Shown, combined
 from spark_jobs.columns import FOLDED
-from spark_jobs.session import open_session
+from spark_jobs.options import rule_names
+from spark_jobs.session import cause, open_session
 from spark_jobs.timing import Clock
 from spark_jobs.usage import usage
 from twinpath.detection.rules import RULES, Rule, configured
@@ -133,7 +134,7 @@ def _fold(
         folded = _in_order(rows, plan, spark.sparkContext.defaultParallelism).mapInArrow(folding(plan), FOLDED)
         return [line.asDict() for line in folded.collect()]
     except (PySparkException, Py4JError) as error:
-        raise ServiceFault(f"Spark: {_cause(error)}") from error
+        raise ServiceFault(f"Spark: {cause(error)}") from error
 
 
 def _in_order(rows: DataFrame, plan: Plan, partitions: int) -> DataFrame:
@@ -147,13 +148,6 @@ def _in_order(rows: DataFrame, plan: Plan, partitions: int) -> DataFrame:
         .repartition(partitions, "bucket")
         .sortWithinPartitions("bucket", "user_id", "judged", "place", "id")
     )
-
-
-def _cause(error: Exception) -> str:
-    """The line of a Spark error that says what went wrong: the last exception of the last cause."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if "Error: " in line or "Exception: " in line or line.startswith("twinpath.")]
-    return (named or lines or [type(error).__name__])[-1]
 
 
 def _instant(text: str) -> int:
@@ -173,14 +167,6 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _rule_names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in RULES]
-    if unknown or not names:
-        raise argparse.ArgumentTypeError(f"found {text!r}, wanted some of: {', '.join(RULES)}")
-    return names
-
-
 def parser() -> argparse.ArgumentParser:
     """The options of the job."""
     wanted = argparse.ArgumentParser(
@@ -192,7 +178,7 @@ def parser() -> argparse.ArgumentParser:
     )
     wanted.add_argument("--partitions", type=_count, default=2, help="JDBC queries at a time (default 2)")
     wanted.add_argument("--fetchsize", type=_count, default=10_000, help="rows of one fetch (default 10000)")
-    wanted.add_argument("--rules", type=_rule_names, default=list(RULES), help=f"default {','.join(RULES)}")
+    wanted.add_argument("--rules", type=rule_names, default=list(RULES), help=f"default {','.join(RULES)}")
     wanted.add_argument("--interval-start", type=_instant, help="naive-time: created_at from here on, ISO with zone")
     wanted.add_argument("--interval-end", type=_instant, help="naive-time: created_at before this, ISO with zone")
     wanted.add_argument("--count-visible", action="store_true", help="also count the rows of the table")

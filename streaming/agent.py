@@ -20,7 +20,7 @@ from typing import Any
 from streaming.change_log import ChangeLog, Record, open_change_log
 from streaming.checkpoint import Checkpoints, Saver
 from streaming.fold import Folded, fold
-from streaming.metrics import Metrics, serve
+from streaming.metrics import Metrics
 from streaming.partition import Partition, check_bounds, offsets_of
 from streaming.patience import POLL_S, Patience
 from streaming.reader import Reader
@@ -37,6 +37,7 @@ from twinpath.errors import (
     OwnershipLost,
     TwinpathError,
 )
+from twinpath.exposition import serve
 from twinpath.logs import configure
 from twinpath.rule_versions import RuleVersions, reading_of
 from twinpath.settings import Settings, load_settings
@@ -223,7 +224,7 @@ def build(rule_name: str, settings: Settings) -> Agent:
     """The agent of a rule, with everything real."""
     logger = configure("agent", rule=rule_name, run_id=settings.run_id)
     metrics = Metrics(rule_name)
-    server = serve(metrics, settings.metrics_port)
+    server = serve(metrics.registry, metrics.healthy, settings.metrics_port)
     logger.info("serving metrics", port=server.server_port)
     dsn = settings.alerts_dsn.get_secret_value()
     versions = RuleVersions(dsn, PATH)

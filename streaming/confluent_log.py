@@ -1,18 +1,16 @@
 """The change log on confluent-kafka (librdkafka): the agents' usual client, and the fast one."""
 
-import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streaming.change_log import CALL_TIMEOUT_S, MAX_RECORDS, Place, Record, fenced
 from streaming.topic_watch import TopicWatch
-from twinpath.errors import START_AFRESH, ChangeLogUnavailable, ConfigurationError, GapError, ServiceFault
+from twinpath.errors import START_AFRESH, ChangeLogUnavailable, GapError, ServiceFault
+from twinpath.kafka_topic import LIBRDKAFKA, KafkaTopic
 
-LIBRDKAFKA = logging.getLogger("librdkafka")
 _new_tuple = tuple.__new__
 PASSING = {
     KafkaError._ALL_BROKERS_DOWN,
@@ -55,30 +53,13 @@ class ConfluentChangeLog:
         if place.instance:
             config["group.instance.id"] = place.instance
         self._consumer = Consumer(config, logger=LIBRDKAFKA)
-        self._admin: AdminClient | None = None
+        self._facts = KafkaTopic(place.servers, place.topic)
         self._watch = TopicWatch(place.topic, self.describe)
         self._subscribe: Callable[[], None] = lambda: None
 
     def describe(self) -> tuple[str, int]:
         """The topic's id and its number of partitions."""
-        try:
-            if self._admin is None:
-                self._admin = AdminClient({"bootstrap.servers": self._servers}, logger=LIBRDKAFKA)
-            future = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=CALL_TIMEOUT_S)
-            described = future[self._topic].result(timeout=CALL_TIMEOUT_S + 1)
-        except KafkaException as error:
-            code = error.args[0].code()
-            if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise ConfigurationError(
-                    f"found no topic {self._topic} at {self._servers}; topics are not made by reading them. "
-                    "Start the connector (twinpath up), or set TOPIC_PREFIX"
-                ) from None
-            raise ChangeLogUnavailable(f"Kafka at {self._servers}: {error.args[0].str()}") from None
-        except TimeoutError:
-            raise ChangeLogUnavailable(f"Kafka at {self._servers} did not answer") from None
-        # librdkafka writes ids in plain base64, Kafka and its tools in the URL-safe alphabet
-        topic_id = str(described.topic_id).replace("+", "-").replace("/", "_").rstrip("=")
-        return topic_id, len(described.partitions)
+        return self._facts.describe()
 
     def subscribe(self, assigned: Callable[[list[int]], None], revoked: Callable[[list[int]], None]) -> None:
         """Join the group. `assigned` only takes note; reading starts with `assign`."""

@@ -1,16 +1,12 @@
-"""An agent's figures at /metrics (Prometheus text) and its health at /healthz."""
+"""An agent's figures and its health, as twinpath.exposition serves them."""
 
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, get_args
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from collections.abc import Mapping
+from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, make_wsgi_app
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from twinpath.detection.model import OutcomeKind
-from twinpath.errors import EnvironmentFault
-from twinpath.settings import LOOPBACK
 
 KINDS = get_args(OutcomeKind)
 LIVELY_S = 15.0  # a loop that did not turn for so long is not healthy
@@ -107,32 +103,3 @@ class Metrics:
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"twinpath_agent_{name}", text, ["rule"], registry=self.registry).labels(**self._labels)
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        """A scrape is no news."""
-
-
-def serve(metrics: Metrics, port: int) -> WSGIServer:
-    """Serve on loopback in a daemon thread; port 0 takes a free one."""
-    exposition = make_wsgi_app(metrics.registry)
-
-    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "/")
-        if path == "/metrics":
-            body: Iterable[bytes] = exposition(environ, start_response)
-            return body
-        if path == "/healthz":
-            ok = metrics.healthy()
-            start_response("200 OK" if ok else "503 Service Unavailable", [("Content-Type", "text/plain")])
-            return [b"ok\n" if ok else b"not ready\n"]
-        start_response("404 Not Found", [("Content-Type", "text/plain")])
-        return [b"wanted /metrics or /healthz\n"]
-
-    try:
-        server = make_server(LOOPBACK, port, application, handler_class=_Quiet)
-    except OSError as error:
-        raise EnvironmentFault(f"metrics port {port}: {error.strerror}. Choose another with METRICS_PORT") from None
-    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
-    return server

@@ -17,8 +17,13 @@ PAGE_BYTES = 262_144  # of state in one statement: encoding it holds up the othe
 WHERE = "path = %s AND rule = %s AND rule_version = %s AND topic_id = %s AND partition = %s"
 
 
-def raise_epoch(cursor: Cursor, path: str, key: PartitionKey, partitions: int, buckets: int) -> tuple[int, int | None]:
-    """The new epoch and the stored offset; ForeignCheckpoint when another layout was used."""
+def raise_epoch(
+    cursor: Cursor, path: str, key: PartitionKey, partitions: int, buckets: int, setting: str = "STATE_BUCKETS"
+) -> tuple[int, int | None]:
+    """The new epoch and the stored offset; ForeignCheckpoint when another layout was used.
+
+    `setting` is the name of the setting that the number of buckets comes from.
+    """
     cursor.execute(
         "INSERT INTO checkpoints (path, rule, rule_version, topic_id, partition, epoch, partitions, buckets) "
         "VALUES (%s, %s, %s, %s, %s, 1, %s, %s) "
@@ -30,7 +35,7 @@ def raise_epoch(cursor: Cursor, path: str, key: PartitionKey, partitions: int, b
     if (known_partitions, known_buckets) != (partitions, buckets):
         raise ForeignCheckpoint(
             f"the checkpoint of {key.rule} was made with {known_partitions} partitions and {known_buckets} "
-            f"buckets, found {partitions} and {buckets} (STATE_BUCKETS): users would be looked up in the wrong "
+            f"buckets, found {partitions} and {buckets} ({setting}): users would be looked up in the wrong "
             "place. Put the former numbers back, or start a new rule version"
         )
     return epoch, next_offset
@@ -79,11 +84,18 @@ def write_parts(cursor: Cursor, path: str, key: PartitionKey, parts: Sequence[St
 
 def write_counters(cursor: Cursor, path: str, key: PartitionKey, counters: Mapping[str, int]) -> None:
     """What was counted up to the offset of the checkpoint."""
+    write_all_counters(cursor, path, {key: counters})
+
+
+def write_all_counters(cursor: Cursor, path: str, counters: Mapping[PartitionKey, Mapping[str, int]]) -> None:
+    """What was counted, of several partitions in one statement."""
+    rows = [(*_names(path, key), name, value) for key, counted in counters.items() for name, value in counted.items()]
     execute_values(
         cursor,
         "INSERT INTO counters (path, rule, rule_version, topic_id, partition, name, value) VALUES %s "
         "ON CONFLICT (path, rule, rule_version, topic_id, partition, name) DO UPDATE SET value = excluded.value",
-        [(*_names(path, key), name, value) for name, value in counters.items()],
+        rows,
+        page_size=1000,
     )
 
 

@@ -91,6 +91,23 @@ class Settings(BaseSettings):
         9301, ge=1, le=65000, description="/metrics of the first agent under up; the next rules follow"
     )
 
+    stream_checkpoints: str = Field(
+        "",
+        description="folder of the Spark stream's checkpoints, any Hadoop file system; empty: .twinpath/spark-stream",
+    )
+    stream_buckets: int = Field(64, ge=1, le=65_536, description="buckets of users in the state of the Spark stream")
+    stream_partitions: int = Field(
+        2, ge=1, le=1000, description="tasks that fold a micro-batch side by side; a checkpoint keeps its first value"
+    )
+    stream_max_records: int = Field(
+        100_000, ge=1, description="records of one micro-batch at the most: they bound its memory"
+    )
+    stream_trigger_s: float = Field(
+        0.0, ge=0, description="shortest time from one micro-batch to the next, seconds; 0: at once"
+    )
+    stream_metrics_port: int = Field(9311, ge=1, le=65535, description="/metrics of the Spark stream under up")
+    stream_ui_port: int = Field(4040, ge=1, le=65535, description="port of the Spark stream's own UI")
+
     airflow_port: int = Field(8080, ge=1, le=65535, description="port of Airflow's UI and REST API")
     batch_schedule: str = Field("*/10 * * * *", description="cron expression, UTC, of the DAG fraud_batch")
 

@@ -71,9 +71,14 @@ def end_offsets(settings: Settings) -> dict[int, int]:
 
 
 def wait_for_checkpoints(
-    dsn: str, topic_id: str, rules: Iterable[tuple[str, str]], ends: dict[int, int], timeout_s: float
+    dsn: str,
+    topic_id: str,
+    rules: Iterable[tuple[str, str]],
+    ends: dict[int, int],
+    timeout_s: float,
+    path: str = "agent",
 ) -> None:
-    """Wait until the checkpoints of each (rule, version) stand at the ends of the topic."""
+    """Wait until the checkpoints of each (rule, version) on a path stand at the ends of the topic."""
     deadline = time.monotonic() + timeout_s
     waiting = set(rules)
     with closing(psycopg2.connect(dsn)) as session, session.cursor() as cursor:
@@ -81,15 +86,15 @@ def wait_for_checkpoints(
         while waiting:
             for rule, version in sorted(waiting):
                 cursor.execute(
-                    "SELECT partition, coalesce(next_offset, 0) FROM checkpoints WHERE path = 'agent' AND rule = %s "
+                    "SELECT partition, coalesce(next_offset, 0) FROM checkpoints WHERE path = %s AND rule = %s "
                     "AND rule_version = %s AND topic_id = %s",
-                    [rule, version, topic_id],
+                    [path, rule, version, topic_id],
                 )
                 found = dict(cursor.fetchall())
                 if all(found.get(partition, 0) >= end for partition, end in ends.items()):
                     waiting.discard((rule, version))
                 elif time.monotonic() > deadline:
                     raise ServiceFault(
-                        f"agent {rule} stands at {found} after {timeout_s:.0f} s, wanted {ends}; look at its log"
+                        f"{path} {rule} stands at {found} after {timeout_s:.0f} s, wanted {ends}; look at its log"
                     )
             time.sleep(EVERY_S)

@@ -60,9 +60,12 @@ def read_stored(session: Connection, path: str, rule: Rule) -> Stored:
     return Stored(alerts, dict(counters), states, dead_letters)
 
 
-def gather(session: Connection, rule: Rule, by_topic: Replay, by_log: Replay) -> RuleEvidence:
-    """Read what one agent has stored, and hold it against both replays."""
-    stored = read_stored(session, PATH, rule)
+def gather(session: Connection, rule: Rule, by_topic: Replay, by_log: Replay, path: str = PATH) -> RuleEvidence:
+    """Read what one rule of a log-fed path has stored, and hold it against both replays.
+
+    Only agents keep their state in the alert store: for another path no user's state is compared.
+    """
+    stored = read_stored(session, path, rule)
     alerts, states = stored.alerts, stored.states
     return RuleEvidence(
         rule=rule.name,
@@ -72,7 +75,7 @@ def gather(session: Connection, rule: Rule, by_topic: Replay, by_log: Replay) ->
         dead_letters=stored.dead_letters,
         against_topic=compare_log(alerts, by_topic.alerts),
         against_log=compare(alerts, by_log.alerts),
-        differing_users=differing_users(rule, states, by_topic.states),
+        differing_users=differing_users(rule, states, by_topic.states) if path == PATH else [],
         differing_histories=differing_histories(by_topic.states, by_log.states),
         reference_alerts=len(by_topic.alerts),
     )

@@ -56,6 +56,7 @@ class Scope:
         with closing(opened(settings.alerts_database)) as session:
             run_file(session, "040_alert_store.sql")
             run_file(session, "045_batch.sql")
+            run_file(session, "046_stream.sql")
             run_file(session, "050_latency_view.sql")
 
     def create_temperatures(self, opened: Open) -> None:

@@ -4,10 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-import httpx
-
 from lab.console import Progress, Step
-from lab.stack import addresses, process
+from lab.stack import addresses, ports, process
 from lab.stack.agents import Agents
 from lab.stack.airflow import API_SERVER, COMPONENTS, Airflow
 from lab.stack.connect import Connect
@@ -17,6 +15,7 @@ from lab.stack.kafka import Kafka
 from lab.stack.postgres import Postgres
 from lab.stack.rebuild import Rebuilder
 from lab.stack.scope import Scope
+from lab.stack.spark_stream import SparkStream
 from lab.stack.sweep import sweep_private
 from twinpath.detection.rules import RULES
 from twinpath.settings import LOOPBACK, Settings, load_settings
@@ -48,16 +47,22 @@ class Stack:
         """The agents of one set of names on this stack."""
         return Agents(self.home, settings or self.settings, self.credentials)
 
+    def spark_stream(self, settings: Settings | None = None) -> SparkStream:
+        """The Spark stream of one set of names on this stack."""
+        return SparkStream(self.home, settings or self.settings, self.credentials)
+
     def rebuilder(self) -> Rebuilder:
         """What puts the agents of the standard names onto the versions that the settings call for."""
         return Rebuilder(self.settings, self.agents(), self.credentials.alerts_dsn(self.settings), self.progress)
 
-    def up(self, *, with_airflow: bool = False) -> None:
+    def up(self, *, with_airflow: bool = False, with_spark_stream: bool = False) -> None:
         """Services, connector and agents; when it fails or is interrupted, what it had started is stopped."""
         with self._all_or_nothing():
-            self._check_ports(with_agents=True, with_airflow=with_airflow)
+            self._check_ports(with_agents=True, with_airflow=with_airflow, with_spark_stream=with_spark_stream)
             self._start_services()
             self._start_pipeline()
+            if with_spark_stream:
+                self._start_spark_stream()
             if with_airflow:
                 self.airflow.up(self.postgres, self.progress)
 
@@ -96,23 +101,16 @@ class Stack:
                         process.stop(self.home, name)
             raise
 
-    def _check_ports(self, *, with_agents: bool, with_airflow: bool = False) -> None:
+    def _check_ports(self, *, with_agents: bool, with_airflow: bool = False, with_spark_stream: bool = False) -> None:
         """Every port of what does not run yet, before anything is started."""
-        settings = self.settings
-        wanted = [
-            ("postgres", settings.pgport, "PGPORT"),
-            ("kafka", self.kafka.port, "KAFKA_BOOTSTRAP_SERVERS"),
-            ("kafka", settings.kafka_controller_port, "KAFKA_CONTROLLER_PORT"),
-            ("connect", httpx.URL(settings.connect_url).port or 0, "CONNECT_URL"),
-        ]
+        wanted = ports.of_services(self.settings, self.kafka.port)
         if with_agents:
-            for number, rule in enumerate(RULES):
-                wanted.append((self.agents().name(rule), settings.agent_metrics_port + number, "AGENT_METRICS_PORT"))
+            wanted += ports.of_agents(self.settings, [self.agents().name(rule) for rule in RULES])
         if with_airflow:
-            wanted.append((API_SERVER, settings.airflow_port, "AIRFLOW_PORT"))
-        for name, port, setting in wanted:
-            if process.running(self.home, name) is None:
-                process.check_port(port, name, setting)
+            wanted.append((API_SERVER, self.settings.airflow_port, "AIRFLOW_PORT"))
+        if with_spark_stream:
+            wanted += ports.of_spark_stream(self.settings, self.spark_stream().name)
+        ports.check(self.home, wanted)
 
     def _start_services(self) -> None:
         steps: dict[str, Step] = {}
@@ -162,10 +160,20 @@ class Stack:
             agents.wait(rule)
             step.detail = self._where(agents.name(rule), f"{agents.url(rule)}/metrics")
 
+    def _start_spark_stream(self) -> None:
+        """The Spark stream, unless it runs already."""
+        stream, ui_port = self.spark_stream(), self.settings.stream_ui_port
+        if not self._says_running(stream.name):
+            with self.progress.step(stream.name) as step:
+                stream.start(self.settings.stream_metrics_port, ui_port=ui_port)
+                stream.wait()
+                step.detail = self._where(stream.name, f"{stream.url()}/metrics, UI on port {ui_port}")
+
     def stop(self) -> list[str]:
         """Stop everything that was started here, newest first; returns the names of what ran."""
         stopped = []
         services = {"postgres": self.postgres.stop, "kafka": self.kafka.stop}
+        services[self.spark_stream().name] = self.spark_stream().stop
         services |= {name: partial(self.airflow.stop, name) for name in COMPONENTS}
         order = [name for name in process.names(self.home) if name not in ("postgres", "kafka", "connect")]
         order = [*reversed(order), "connect", "kafka", "postgres"]

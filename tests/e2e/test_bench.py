@@ -15,7 +15,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from lab.bench import agent, batch, capture, latency
+from lab.bench import agent, batch, capture, latency, spark_stream
 from lab.bench.pace import Pace
 from lab.bench.result import Result
 from lab.stack import kafka, process
@@ -157,6 +157,25 @@ def test_batch_judges_every_row_by_both_ways_of_reading_and_finds_the_same_alert
     assert 0 < figures(found, "cold", "plain")["start_s"] < figures(found, "cold", "plain")["whole_s"]
     assert figures(found, "read", "partitioned")["rows_sent"] == 4_000
     assert [goal["id"] for goal in found["goals"]] == ["P10"], "6 s are wanted of 1,000,000 rows only"
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("left_nothing")
+@pytest.mark.timeout(900)
+def test_every_form_of_the_spark_stream_reads_the_same_topic_and_the_whole_job_judges_it(stack: Stack) -> None:
+    pace = Pace(rate=200, seconds=4, settle_s=4, seed=3)
+    options = {"rounds": 1, "events": 6_000, "users": 100, "many": 3_000, "per_batch": 1_000}
+    found = written(*spark_stream.measure(stack, pace=pace, parts=("drain", "latency", "growth"), **options, **COMMON))
+    for form in ("read", "decode", "state", "state and sink", "from_json", "transform", "users"):
+        one = figures(found, "drain", form)
+        assert one["events_per_s"] > 0
+        assert 1_000 < one["events"] < 6_000, "the first micro-batches are left out"
+    one = figures(found, "latency", "at once")
+    assert 0 < one["alert_ms_p50"] <= one["alert_ms_max"]
+    assert one["micro_batches"] > 1
+    for buckets in (64, 1024):
+        assert figures(found, "growth", f"{buckets} buckets")["users"] == 3_000
+    assert {goal["id"] for goal in found["goals"]} == {"P9"}
 
 
 @pytest.mark.long
