@@ -10,7 +10,7 @@ help: ## this list
 setup: ## .venv, Java and jars; the second time it only looks
 	@$(PYTHON) lab/bootstrap.py
 
-demo: setup ## the whole line under load with two kills, proved equal to the oracle (knobs: RATE, DURATION, SEED)
+demo: setup ## capture and batch under one load with two kills, proved equal to the oracles (knobs: RATE, DURATION, SEED)
 	@$(BIN)/twinpath demo
 
 up: setup ## PostgreSQL, Kafka, Connect, connector and both agents on the standard ports

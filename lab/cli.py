@@ -22,10 +22,9 @@ from twinpath.errors import ConfigurationError, TwinpathError, first_line
 EXAMPLES = """
 Examples:
 
-  twinpath demo                      the whole line under load, proved equal to the oracle
+  twinpath demo                      both sides under one load, proved equal to the oracles
   twinpath up                        PostgreSQL, Kafka, Connect, connector and both agents
-  twinpath up --with airflow         also Airflow, with the batch side's DAGs
-  twinpath up --with spark-stream    also the Spark stream, over the agents' topic
+  twinpath up --with airflow,spark-stream    also the batch side's DAGs, and the Spark stream
   twinpath load --rate 200 --duration 30
   twinpath alerts --follow           alerts as they are stored
   twinpath changes --from-beginning  each INSERT, UPDATE and DELETE as it leaves the log

@@ -66,12 +66,6 @@ class Stack:
             if with_airflow:
                 self.airflow.up(self.postgres, self.progress)
 
-    def start_airflow(self) -> None:
-        """Airflow beside services that run, for a stack without the standard pipeline."""
-        with self._all_or_nothing():
-            self._check_ports(with_agents=False, with_airflow=True)
-            self.airflow.up(self.postgres, self.progress)
-
     def start_services(self) -> None:
         """PostgreSQL, Kafka and Connect; whatever runs already is left running."""
         with self._all_or_nothing():
