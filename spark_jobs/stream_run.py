@@ -11,10 +11,10 @@ from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.state import GroupState, GroupStateTimeout
 
 from spark_jobs.columns import BUCKET_FOLDS, BUCKET_STATE
-from spark_jobs.stream_checkpoint import look
+from spark_jobs.stream_checkpoint import look, planned_ends
 from spark_jobs.stream_fold import BucketFold, BucketFolder, Plan, Record
 from spark_jobs.stream_metrics import StreamMetrics
-from spark_jobs.stream_queries import QueryPlan, Start, plan_queries, start_of
+from spark_jobs.stream_queries import Offsets, QueryPlan, Start, plan_queries, start_of
 from spark_jobs.stream_sink import Sink
 from spark_jobs.stream_source import read_topic
 from spark_jobs.stream_store import PATH, StreamStore
@@ -97,9 +97,10 @@ def start(
     begins: list[tuple[QueryPlan, str, Start]] = []
     for one in plans:
         location = f"{checkpoints(settings)}/{topic_id}/{one.name}"
-        begins.append((one, location, start_of(one, location, look(spark, location))))
-        if begins[-1][2] != "goes on":
-            check_beginning(settings.topic, topic.begins(partitions), one)
+        found = look(spark, location)
+        begins.append((one, location, start_of(one, location, found)))
+        done = {} if found.finished is None else planned_ends(spark, location, found.finished, settings.topic)
+        check_held(settings.topic, topic.begins(partitions), done, one.name)
     for rule in rules:
         versions.activate(rule, reading_of(settings.envelope()))
     started = []
@@ -144,12 +145,15 @@ def checkpoints(settings: Settings) -> str:
     return settings.stream_checkpoints.rstrip("/") or str(ROOT / ".twinpath" / f"spark-stream{settings.suffix}")
 
 
-def check_beginning(topic: str, begins: dict[int, int], plan: QueryPlan) -> None:
-    """GapError unless every partition of the topic begins at its first record."""
-    gone = {number: offset for number, offset in sorted(begins.items()) if offset > 0}
+def check_held(topic: str, begins: Offsets, done: Offsets, query: str) -> None:
+    """GapError unless every partition still holds the records past what the checkpoint has finished."""
+    gone = [
+        f"partition {number} offsets {done.get(number, 0)} to {begin - 1}"
+        for number, begin in sorted(begins.items())
+        if begin > done.get(number, 0)
+    ]
     if gone:
-        ranges = ", ".join(f"partition {number} offsets 0 to {offset - 1}" for number, offset in gone.items())
         raise GapError(
-            f"query {plan.name} has to judge {topic} from its beginning, but {ranges} are gone (retention, or records "
-            f"deleted). Nothing was changed. {START_AFRESH}"
+            f"topic {topic}: {', '.join(gone)} were never judged by query {query} and are gone from the log "
+            f"(retention, or records deleted). Nothing was changed. {START_AFRESH}"
         )

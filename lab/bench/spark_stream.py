@@ -64,10 +64,12 @@ def measure(
 def judge(result: Result) -> None:
     """P9, as far as it was measured."""
     part, whole, limit = stream_drain.PART, stream_drain.WHOLE, stream_drain.LIMIT
-    for other in (limit, "state", "from_json"):
-        found = result.ratio(part, "events_per_s", whole, other)
-        if found is not None and other == limit:
+    for form in (whole, stream_drain.ONE_RULE):
+        found = result.ratio(part, "events_per_s", form, limit)
+        if found is not None and form == whole:
             result.goals.append(judged("P9", "the stream / read and envelope decode", "at least", 0.60, "", found))
+    for above, below in ((whole, "from_json"), ("state", "transform"), ("state", "users")):
+        result.ratio(part, "events_per_s", above, below)
     found = result.estimated(part, whole, "events_per_s")
     if found is not None:
         result.goals.append(judged("P9", "drain of the stream", "at least", 70_000, "events/s", found))

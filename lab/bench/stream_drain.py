@@ -25,16 +25,18 @@ from twinpath.errors import ServiceFault
 from twinpath.settings import LOOPBACK, ROOT
 
 PART, GROWTH = "drain", "growth"
-LIMIT, WHOLE = "decode", "state and sink"
+LIMIT, WHOLE, ONE_RULE = "decode", "state and sink", "state and sink, one rule"
 FORMS: dict[str, str] = {
     "read": "the Kafka source to nowhere",
     LIMIT: "and the envelope decoded in Python: the limit",
     "state": "and buckets folded with state, to nowhere",
     WHOLE: "the job as it is: and alerts stored",
+    ONE_RULE: "the job with --rules spending",
     "from_json": "the Kafka source and Spark's from_json instead, to nowhere",
     "transform": "as state, by transformWithStateInPandas",
     "users": "as state, a group for each user instead of for each bucket",
 }
+RULES_OF = {WHOLE: list(RULES), ONE_RULE: ["spending"]}
 COLD_BATCHES = 2
 PARTITIONS = 2
 GROWN_BUCKETS = (64, 1024)
@@ -47,7 +49,7 @@ def compare(bed: Bed, result: Result, stream: Stream, rounds: int, per_batch: in
         _fill(bed, segment, stream)
         for number, form in in_turn(list(FORMS), rounds):
             with bed.metered() as usage:
-                found = _whole(segment) if form == WHOLE else _form(segment, form)
+                found = _whole(segment, RULES_OF[form]) if form in RULES_OF else _form(segment, form)
             figures = rates(found["batches"]) | {"state_mb": round(found["state_bytes"] / 2**20, 1)}
             result.add(PART, form, number, figures, usage)
             mark = " (disturbed)" if usage.disturbed else ""
@@ -92,17 +94,17 @@ def _form(segment: Segment, form: str) -> dict[str, Any]:
     return dict(msgspec.json.decode(next(line for line in lines if line.startswith('{"what"'))))
 
 
-def _whole(segment: Segment) -> dict[str, Any]:
+def _whole(segment: Segment, rules: list[str]) -> dict[str, Any]:
     """The job itself, on an empty alert store and without a checkpoint; every event is accounted for."""
     reset(segment)
     with tempfile.TemporaryDirectory() as folder:
         alerts = segment.stack.credentials.alerts_dsn(segment.settings)
         given = {"ALERTS_DSN": alerts, "STREAM_CHECKPOINTS": folder}
-        lines = _submit(segment, "fraud_stream.py", "--until-empty", **given)
+        lines = _submit(segment, "fraud_stream.py", "--until-empty", "--rules", ",".join(rules), **given)
     found = [msgspec.json.decode(line) for line in lines if line.startswith("{") and '"event": "micro-batch"' in line]
     judged, wanted = (
         segment.rows("SELECT coalesce(sum(value), 0)::bigint FROM counters WHERE name = 'judged'")[0][0],
-        segment.arrived() * len(RULES),
+        segment.arrived() * len(rules),
     )
     if judged != wanted:
         raise ServiceFault(f"the stream judged {judged} of {wanted} events: a figure of a wrong result is none")

@@ -13,6 +13,7 @@ import httpx
 import psutil
 import psycopg2
 
+from lab.console import Progress
 from lab.measure import fence
 from lab.stack import process
 from lab.stack.credentials import Credentials
@@ -26,7 +27,7 @@ PATH = "spark_stream"
 JOB = ROOT / "spark_jobs" / "fraud_stream.py"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 30.0
-Progress = dict[str, Any]
+Found = dict[str, Any]
 
 
 class SparkStream:
@@ -46,6 +47,21 @@ class SparkStream:
     def checkpoints(self) -> str:
         """Folder of the checkpoints: as the settings say, else in the stack's own folder."""
         return self._settings.stream_checkpoints or str(self._home.path / self.name)
+
+    def up(self, progress: Progress) -> None:
+        """Start it on the ports of the settings and wait, unless one of the wanted versions runs already."""
+        if self.running() and (changed := self.outdated()):
+            progress.say(f"{self.name}: {', '.join(changed)} changed, starting it anew")
+            self.stop()
+        found = process.running(self._home, self.name)
+        if found is not None:
+            progress.say(f"{self.name}: already running (pid {found.pid})")
+            return
+        port, ui_port = self._settings.stream_metrics_port, self._settings.stream_ui_port
+        with progress.step(self.name) as step:
+            self.start(port, ui_port=ui_port)
+            self.wait()
+            step.detail = f"{self.url()}/metrics, UI on port {ui_port}, log {process.log_of(self._home, self.name)}"
 
     def start(
         self, port: int | None = None, *, ui_port: int | None = None, master: str = "local[2]", **more: str
@@ -128,11 +144,20 @@ class SparkStream:
 
     def rules(self) -> list[tuple[str, str]]:
         """(name, version) of the rules that the settings call for on this path."""
-        versions = RuleVersions(self._credentials.alerts_dsn(self._settings), PATH)
+        versions = self._versions()
         wanted = [configured(name, self._settings.rule_parameters, versions.generation(name)) for name in RULES]
         return [(rule.name, rule.version) for rule in wanted]
 
-    def progress(self) -> list[Progress]:
+    def outdated(self) -> list[str]:
+        """Rules of which another version was activated last than the settings call for."""
+        active = {name: self._versions().active(name) for name in RULES}
+        known = {name: one.rule_version for name, one in active.items() if one is not None}
+        return [name for name, version in self.rules() if known.get(name, version) != version]
+
+    def _versions(self) -> RuleVersions:
+        return RuleVersions(self._credentials.alerts_dsn(self._settings), PATH)
+
+    def progress(self) -> list[Found]:
         """The last micro-batch of each query, as it was stored; the query that was begun last comes last."""
         dsn = self._credentials.alerts_dsn(self._settings, "twinpath_lab")
         with closing(psycopg2.connect(dsn, connect_timeout=5)) as session, session.cursor() as cursor:
@@ -144,7 +169,7 @@ class SparkStream:
             return [_progress(*row) for row in cursor.fetchall()]
 
 
-def _progress(query: str, batch: int | None, ends: Mapping[str, int], known: Progress, age_s: float) -> Progress:
+def _progress(query: str, batch: int | None, ends: Mapping[str, int], known: Found, age_s: float) -> Found:
     offsets = {int(partition): offset for partition, offset in ends.items()}
     return {**known, "query": query, "batch": batch, "next_offsets": offsets, "age_s": round(age_s, 1)}
 
@@ -156,7 +181,7 @@ def _command_of(one: psutil.Process) -> list[str]:
         return [""]
 
 
-def shown(found: Progress, ends: Mapping[int, int]) -> str:
+def shown(found: Found, ends: Mapping[int, int]) -> str:
     """One query in words, beside the ends of the topic."""
     if found["batch"] is None:
         return f"{found['query']}: nothing judged yet, {sum(ends.values())} records behind"

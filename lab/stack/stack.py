@@ -62,7 +62,7 @@ class Stack:
             self._start_services()
             self._start_pipeline()
             if with_spark_stream:
-                self._start_spark_stream()
+                self.spark_stream().up(self.progress)
             if with_airflow:
                 self.airflow.up(self.postgres, self.progress)
 
@@ -153,15 +153,6 @@ class Stack:
             agents.start(rule, port)
             agents.wait(rule)
             step.detail = self._where(agents.name(rule), f"{agents.url(rule)}/metrics")
-
-    def _start_spark_stream(self) -> None:
-        """The Spark stream, unless it runs already."""
-        stream, ui_port = self.spark_stream(), self.settings.stream_ui_port
-        if not self._says_running(stream.name):
-            with self.progress.step(stream.name) as step:
-                stream.start(self.settings.stream_metrics_port, ui_port=ui_port)
-                stream.wait()
-                step.detail = self._where(stream.name, f"{stream.url()}/metrics, UI on port {ui_port}")
 
     def stop(self) -> list[str]:
         """Stop everything that was started here, newest first; returns the names of what ran."""

@@ -166,7 +166,16 @@ def test_every_form_of_the_spark_stream_reads_the_same_topic_and_the_whole_job_j
     pace = Pace(rate=200, seconds=4, settle_s=4, seed=3)
     options = {"rounds": 1, "events": 6_000, "users": 100, "many": 3_000, "per_batch": 1_000}
     found = written(*spark_stream.measure(stack, pace=pace, parts=("drain", "latency", "growth"), **options, **COMMON))
-    for form in ("read", "decode", "state", "state and sink", "from_json", "transform", "users"):
+    for form in (
+        "read",
+        "decode",
+        "state",
+        "state and sink",
+        "state and sink, one rule",
+        "from_json",
+        "transform",
+        "users",
+    ):
         one = figures(found, "drain", form)
         assert one["events_per_s"] > 0
         assert 1_000 < one["events"] < 6_000, "the first micro-batches are left out"

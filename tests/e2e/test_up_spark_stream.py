@@ -63,6 +63,9 @@ def test_the_stream_is_started_shown_missed_and_stopped(shell: Shell, tmp_path: 
     assert "mend: twinpath up --with spark-stream" in status.stdout
     assert f"{NAME}: healthy" in shell.run("up", "--with", NAME).stderr
     assert f"{NAME}: already running" in shell.run("up", "--with", NAME).stderr
+    other = shell.run("up", "--with", NAME, RULE_PARAMETERS='{"spending": {"ratio": 5}}')
+    assert f"{NAME}: spending changed, starting it anew" in other.stderr
+    assert f"{NAME}: healthy" in other.stderr
     down = shell.run("down")
     assert f"{NAME}: stopped" in down.stderr
     assert process.members(home, NAME) == []

@@ -31,15 +31,16 @@ def write_every_kind(line: Line, folder: Path) -> None:
     session = line.session()
     with session, session.cursor() as cursor:
         cursor.copy_expert("COPY transactions (user_id, amount) FROM STDIN", StringIO("7\t10.00\n" * 3 + "7\t900.00\n"))
-    ids = line.insert([(7, "10.00", NOON), (7, "990.00", NOON), (8, "1.00", NOON), (8, "700.00", NOON)])
-    for statement in (
-        "UPDATE transactions SET user_id = 8 WHERE id = %s",  # a moved key: a delete and an insert
-        "UPDATE transactions SET amount = 9.00 WHERE id = %s",
-        "DELETE FROM transactions WHERE id = %s",
-        "UPDATE transactions SET id = id + 1000000 WHERE id = %s",
+    payments = [(7, "10.00"), (7, "990.00"), (8, "1.00"), (8, "700.00"), (7, "11.00")]
+    ids = line.insert([(user, amount, NOON) for user, amount in payments])
+    for statement, tx_id in (
+        ("UPDATE transactions SET user_id = 8 WHERE id = %s", ids[4]),  # a moved key: a delete and an insert
+        ("UPDATE transactions SET amount = 800.00 WHERE id = %s", ids[3]),
+        ("DELETE FROM transactions WHERE id = %s", ids[1]),
+        ("UPDATE transactions SET id = id + 1000000 WHERE id = %s", ids[0]),
     ):
         with session, session.cursor() as cursor:
-            cursor.execute(statement, [ids.pop()])
+            cursor.execute(statement, [tx_id])
     line.wait_until_in_kafka()
 
 

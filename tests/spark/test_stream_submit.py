@@ -26,6 +26,7 @@ from twinpath.settings import ROOT
 pytestmark = pytest.mark.integration
 JOB = str(ROOT / "spark_jobs" / "fraud_stream.py")
 USERS = 12
+CLUSTER = "local-cluster[2,1,1024]"
 
 
 def pay(line: Line, first_id: int) -> None:
@@ -53,9 +54,10 @@ def agrees(line: Line) -> bool:
 
 
 @pytest.mark.timeout(600)
-def test_three_kills_of_the_driver_around_its_writes_lose_nothing_and_store_nothing_twice(
+def test_three_kills_of_the_driver_lose_nothing_and_store_nothing_twice_and_a_cluster_takes_over(
     topic_line: Line, stream: SparkStream
 ) -> None:
+    """Killed before, during and after its write; then a cluster of processes goes on with the same checkpoint."""
     line = topic_line
     for number, point in enumerate(("before_write:2", "during_write:3", "after_write:2")):
         pay(line, 1 + 100 * number)
@@ -64,7 +66,7 @@ def test_three_kills_of_the_driver_around_its_writes_lose_nothing_and_store_noth
         wait_for(lambda: not stream.running(), f"the job killed itself at {point}", 120)
         assert process.running(line.stack.home, name) is None
         stream.kill()
-    stream.start()
+    stream.start(master=CLUSTER)
     stream.wait()
     wait_until_judged(line, stream)
     assert agrees(line)
@@ -105,21 +107,6 @@ def seen_from_outside(stream: SparkStream, line: Line) -> None:
     assert len(listening) >= 3
     assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
     assert not re.search(r"5,?000\.00|this user's usual", log), "a log carries no amounts and no reasons"
-
-
-@pytest.mark.timeout(400)
-def test_a_cluster_of_processes_finds_the_alerts_of_one_process(
-    topic_line: Line, stream: SparkStream, tmp_path: Path
-) -> None:
-    line = topic_line
-    pay(line, 1)
-    settings = settings_of(line, tmp_path)
-    given = {**settings.environment(), "SPARK_LOCAL_IP": "127.0.0.1"}
-    alerts = {"ALERTS_DSN": settings.alerts_dsn.get_secret_value()}
-    done = submit(None, "--master", "local-cluster[2,1,1024]", JOB, "--until-empty", **{**given, **alerts})
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert agrees(line)
-    assert counters(line, "velocity")["judged"] == 30 * USERS
 
 
 @pytest.fixture
