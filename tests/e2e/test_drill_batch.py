@@ -43,7 +43,7 @@ PASSED = {
 
 @pytest.mark.timeout(300)
 def test_watermarks_miss_rows_safe_misses_none_and_every_difference_has_its_cause() -> None:
-    found = drill("--seed", "1", "--duration", "20", "--rate", "150", "--rounds", "2", timeout_s=280)
+    found = drill("--seed", "1", "--duration", "16", "--rate", "150", "--rounds", "2", timeout_s=280)
     assert exact(found) == PASSED
     assert found["missed"]["safe"] == found["missed"]["full"] == 0
     assert found["missed"]["naive-id"] > 0
