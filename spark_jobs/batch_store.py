@@ -224,18 +224,18 @@ def _retracted(before: Alert) -> Alert:
 
 def combined(rule: Rule, before: Progress, horizon: int, lines: Iterable[Mapping[str, object]]) -> RunResult:
     """What the executors said of one rule (rows of columns.FOLDED), as the next progress."""
-    judged, counts = before.judged, Counter[str]()
+    judged, counts = before.judged.ranges, Counter[str]()
     highest = before.watermark
     folded = {pair for pair in before.folded if pair[1] >= horizon}
     buckets = alerts = 0
     for line in lines:
         buckets += 1
         alerts += _integer(line["alerts"])
-        judged = judged | Ids.decode(_bytes(line["judged"]))
+        judged += Ids.decode(_bytes(line["judged"])).ranges
         folded |= set(msgspec.msgpack.decode(_bytes(line["folded"]), type=list[tuple[int, int]]))
         counts.update(msgspec.msgpack.decode(_bytes(line["counts"]), type=dict[str, int]))
         highest = max(_integer(line["highest"]), NOTHING if highest is None else highest)
-    after = Progress(before.run + 1, horizon, highest, frozenset(folded), judged)
+    after = Progress(before.run + 1, horizon, highest, frozenset(folded), Ids(judged))
     return RunResult(rule, before, after, buckets, alerts, counts)
 
 
