@@ -168,7 +168,7 @@ def test_a_reader_that_goes_away_is_no_error_and_stops_no_clean_up(shell: Shell)
 
     assert pipe("alerts") == ["0"]
     assert pipe("changes --from-beginning --json") == ["0"]
-    assert pipe("demo --no-kills --rate 100 --duration 8 2>&1") == ["0"]
+    assert pipe("demo --no-kills --no-batch --rate 100 --duration 8 2>&1") == ["0"]
     session = psycopg2.connect(shell.exported()["SUPERUSER_DSN"])
     with session, session.cursor() as cursor:
         cursor.execute("SELECT slot_name FROM pg_replication_slots")
