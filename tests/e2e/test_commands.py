@@ -39,7 +39,7 @@ class Shell:
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         command = [TWINPATH, *arguments]
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=180, env=self.environment | environment, check=False
+            command, capture_output=True, text=True, timeout=480, env=self.environment | environment, check=False
         )
 
     def ok(self, *arguments: str) -> str:
@@ -143,6 +143,7 @@ def test_temperatures_are_written_and_averaged_on_the_stack(shell: Shell) -> Non
     assert run("consumer", "--once", "--store").startswith("sensor-1: average ")
 
 
+@pytest.mark.timeout(600)
 def test_a_demo_on_the_running_stack_leaves_it_as_it_was(shell: Shell) -> None:
     before = shell.ok("alerts", "--json")
     done = shell.run("demo", "--rate", "100", "--duration", "8", "--no-kills")
@@ -151,7 +152,7 @@ def test_a_demo_on_the_running_stack_leaves_it_as_it_was(shell: Shell) -> None:
     assert shell.ok("alerts", "--json") == before
     session = psycopg2.connect(shell.exported()["SUPERUSER_DSN"])
     with session, session.cursor() as cursor:
-        cursor.execute("SELECT datname FROM pg_database WHERE datname ~ '^(mydb|alerts)_'")
+        cursor.execute("SELECT datname FROM pg_database WHERE datname ~ '^(mydb|alerts|office_db|airflow)_'")
         assert cursor.fetchall() == []
         cursor.execute("SELECT slot_name FROM pg_replication_slots")
         assert cursor.fetchall() == [("twinpath_transactions",)]
