@@ -44,7 +44,7 @@ class TemperatureSide:
 
     def __init__(self, dsn: str, seed: int) -> None:
         self._dsn = dsn
-        self.begin = last_full(datetime.now(tz=UTC), WINDOW) - WINDOWS * WINDOW
+        self.begin = past_hour(datetime.now(tz=UTC))
         self.readings = past_readings(self.begin, seed)
 
     def write(self) -> None:
@@ -80,6 +80,14 @@ class TemperatureSide:
                 [self.begin, self.begin + WINDOWS * WINDOW],
             )
             return [Average(*row) for row in cursor.fetchall()]
+
+
+def past_hour(now: datetime) -> datetime:
+    """When the windows begin: they end one interval before the latest one, which the schedule itself makes a run of.
+
+    Airflow's scheduler ends with an error when schedule and backfill make a run of one date at the same moment.
+    """
+    return last_full(now, WINDOW) - (WINDOWS + 1) * WINDOW
 
 
 def past_readings(begin: datetime, seed: int) -> list[Reading]:

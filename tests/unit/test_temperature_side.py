@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from lab.temperature_side import SENSORS, WINDOWS, Average, differing, expected, past_readings
+from lab.temperature_side import SENSORS, WINDOWS, Average, differing, expected, past_hour, past_readings
 
 BEGIN = datetime(2026, 11, 23, 9, tzinfo=UTC)
 TEN = timedelta(minutes=10)
@@ -18,6 +18,12 @@ def test_an_hour_has_a_reading_a_minute_but_where_a_sensor_is_silent() -> None:
     assert readings != past_readings(BEGIN, 8)
     assert {at.second for _, _, at in readings} == {0}
     assert [at for _, _, at in readings if BEGIN + 4 * TEN <= at < BEGIN + 5 * TEN] == []
+
+
+@pytest.mark.parametrize("now", [BEGIN, BEGIN + timedelta(minutes=9, seconds=59)])
+def test_the_windows_leave_the_latest_interval_to_the_schedule(now: datetime) -> None:
+    latest = BEGIN - TEN
+    assert past_hour(now) + WINDOWS * TEN == latest
 
 
 def test_windows_are_averaged_exactly_and_silence_is_a_window() -> None:
