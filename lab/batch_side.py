@@ -1,7 +1,7 @@
 """The batch side of a run: Airflow schedules `fraud_batch` while the load runs; more runs when everything is written.
 
-From mid-load on `safe` runs by its schedule, every minute. `naive-id` runs once in mid-load and once at the end, so that
-what it misses is missed by a watermark that a real run set.
+From mid-load on `safe` runs by its schedule, every minute. `naive-id` runs once in mid-load and once at the end, so
+that what it misses is missed by a watermark that a real run set.
 """
 
 import time
