@@ -81,11 +81,12 @@ class AirflowShell(Shell):
         )
 
     def averages(self) -> list[tuple[Any, ...]]:
-        """All that is kept, but when it was computed."""
+        """All that is kept of HOUR, but when it was computed; what the schedule adds for today stays out."""
         return self.rows(
             "office_db",
             "SELECT to_char(window_start, 'HH24:MI'), to_char(window_end, 'HH24:MI'), sensor_id, average, readings "
-            "FROM temperature_averages ORDER BY window_start, sensor_id",
+            "FROM temperature_averages WHERE window_start < %s ORDER BY window_start, sensor_id",
+            [f"{HOUR}:59:59Z"],
         )
 
 
