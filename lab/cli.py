@@ -22,7 +22,7 @@ from twinpath.errors import ConfigurationError, TwinpathError, first_line
 EXAMPLES = """
 Examples:
 
-  twinpath demo                      both sides under one load, proved equal to the oracles
+  twinpath demo                      all paths under one load, proved equal to the oracles
   twinpath up                        PostgreSQL, Kafka, Connect, connector and both agents
   twinpath up --with airflow,spark-stream    also the batch side's DAGs, and the Spark stream
   twinpath load --rate 200 --duration 30
@@ -195,6 +195,7 @@ def demo(
     profile: Profile = None,
     kills: Annotated[bool, typer.Option(help="Kill an agent and Connect in mid-load.")] = True,
     batch: Annotated[bool, typer.Option(help="Airflow with the batch path and the temperatures beside it.")] = True,
+    spark_stream: Annotated[bool, typer.Option(help="The Spark stream on the same topic.")] = True,
     keep: Annotated[bool, typer.Option("--keep", help="Leave what the run made on the running stack.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -202,7 +203,7 @@ def demo(
     from lab.demo import demo as run_demo
 
     options = {"rate": rate, "duration": duration, "seed": seed, "profile": profile}
-    path, passed = run_demo(Progress(quiet=quiet), kills=kills, batch=batch, keep=keep, **options)
+    path, passed = run_demo(Progress(quiet=quiet), kills=kills, batch=batch, stream=spark_stream, keep=keep, **options)
     sys.stdout.write(f"{path}\n")
     raise typer.Exit(0 if passed else 1)
 

@@ -1,13 +1,12 @@
-"""The demo: both sides under one load, with two processes killed, and proof that nothing was lost.
+"""The demo: all paths under one load, with two processes killed, and proof that nothing was lost.
 
 Own databases, topic, slot, groups, alert store and Airflow, named by the run; removed at the end. The alerts of
-each agent are compared with `replay` of the topic and with `replay` of the operation log in the order
+agents and Spark stream are compared with `replay` of the topic and with `replay` of the operation log in the order
 of PostgreSQL's COMMIT records; those of the batch path with the latter, each difference with its cause.
 """
 
 import signal
 import threading
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,15 +16,18 @@ from lab.batch_side import AT_THE_END
 from lab.beside import Beside, BesideFound, beside
 from lab.console import Progress
 from lab.load import Load, LoadResult, announced, said, workload_of
+from lab.log_fed import LogFed
 from lab.measure import fence, witness
 from lab.measure.comparison import compare_run
 from lab.measure.evidence import Evidence
+from lab.measure.verdict import PATH as AGENT
+from lab.mid_load import Event, MidLoad
 from lab.report.summary import write_summary
 from lab.runs import new_run
 from lab.stack import process
-from lab.stack.agents import Agents
 from lab.stack.connect import wait_for_tasks
 from lab.stack.scope import Scope
+from lab.stack.spark_stream import PATH as STREAM
 from lab.stack.stack import Stack, running_stack
 from lab.watch_alerts import say_first_alert
 from twinpath.detection.rules import RULES, Rule, configured
@@ -33,75 +35,54 @@ from twinpath.errors import ServiceFault
 from twinpath.settings import Settings, run_settings
 
 SLOT_TIMEOUT_S = 90.0
-AGENT_TIMEOUT_S = 90.0
 WARM_UP = timedelta(seconds=10)  # of the load: the Java machines compile
 KILL_AGENT, KILL_CONNECT, BEGIN_BATCH = 0.35, 0.45, 0.5  # when, as shares of the load's duration
-Event = tuple[float, Callable[[], None]]
-"""What happens in mid-load, and when: as a share of the load's duration."""
 
 
 class Judged(NamedTuple):
-    """A load of which every agent has judged everything: the ends of the topic's partitions, and the witness, which is
-    asked at once, for a checkpoint may remove the log. Begun with the load, finished with the fence."""
+    """A load of which every log-fed path has judged everything: the ends of the topic's partitions, and the witness,
+    which is asked at once, for a checkpoint may remove the log. Begun with the load, finished with the fence; calm is
+    (begin, end) of the time after warm-up and before anything was killed or the batch path began."""
 
     load: LoadResult
     ends: dict[int, int]
     commits: dict[int, int]
     began: datetime
     finished: datetime
+    calm: tuple[datetime, datetime]
 
 
 class Demo:
     """One demonstration on one stack."""
 
-    def __init__(self, stack: Stack, settings: Settings, folder: Path, *, kills: bool) -> None:
+    def __init__(self, stack: Stack, settings: Settings, folder: Path, *, kills: bool, stream: bool) -> None:
         self._stack = stack
         self._settings = settings
         self._folder = folder
         self._progress = stack.progress
         self._kills = kills
-        self._over = threading.Event()
-        self._fault: Exception | None = None
-        self._usage: dict[str, tuple[float, float]] = {}
         self._killed: list[tuple[str, datetime]] = []
-        self._first_event: datetime | None = None
         self._scope: Scope = stack.scope(settings)
-        self._agents: Agents = stack.agents(settings)
+        self._paths = LogFed(stack, settings, self._scope, stream=stream)
+        self._log_fed = (AGENT, STREAM) if stream else (AGENT,)
         self._rules: list[Rule] = [configured(name, settings.rule_parameters) for name in RULES]
 
     def run(self, *, batch: bool = True) -> Evidence:
         """Set up, load with kills, fence, compare; returns what was found. `batch` False leaves Airflow out."""
         self._set_up()
         if not batch:
+            self._paths.wait()
             return self._compare(self._judge(), None)
         with beside(self._stack, self._settings, self._folder) as sides:
+            self._paths.wait()
             judged = self._judge(sides)
             found = sides.finish()
         return self._compare(judged, found)
 
-    def _judge(self, sides: Beside | None = None) -> Judged:
-        """Load and fence."""
-        lab = self._lab("postgres")
-        start_lsn = fence.current_lsn(lab)
-        began = datetime.now(tz=UTC)
-        load = self._load([(BEGIN_BATCH, sides.begin_batch)] if sides else [])
-        ends = self._wait_until_judged()
-        commits = witness.commit_lsns(lab, start_lsn, fence.current_lsn(lab))
-        for rule in RULES:
-            self._note_usage(rule)
-        return Judged(load, ends, commits, began, datetime.now(tz=UTC))
-
-    def _note_usage(self, rule: str) -> None:
-        """Add up what an agent's process has used, before it ends."""
-        cpu_s, peak_mb = self._agents.usage(rule)
-        known = self._usage.get(rule, (0.0, 0.0))
-        self._usage[rule] = (known[0] + cpu_s, max(known[1], peak_mb))
-
     def clean_up(self) -> None:
-        """Stop the run's agents and remove what the run made."""
+        """Stop the run's paths and remove what the run made."""
         with process.uninterrupted(), self._progress.step("removing what the run made") as step:
-            for rule in RULES:
-                self._agents.stop(rule)
+            self._paths.stop()
             self._scope.drop()
             step.done = "done"
 
@@ -112,53 +93,36 @@ class Demo:
             self._scope.register_source(self._scope.open_as_lab)
             self._scope.start_connector()
             step.done = "RUNNING"
-        for rule in RULES:
-            self._agents.start(rule)
-        for rule in RULES:
-            with self._progress.step(self._agents.name(rule)):
-                self._agents.wait(rule)
+        self._paths.start()
 
-    def _load(self, events: Sequence[Event]) -> LoadResult:
+    def _judge(self, sides: Beside | None = None) -> Judged:
+        """Load and fence."""
+        lab = self._lab("postgres")
+        start_lsn = fence.current_lsn(lab)
+        began = datetime.now(tz=UTC)
+        load, first_event = self._load([(BEGIN_BATCH, sides.begin_batch)] if sides else [])
+        ends = self._wait_until_judged()
+        commits = witness.commit_lsns(lab, start_lsn, fence.current_lsn(lab))
+        finished = datetime.now(tz=UTC)
+        return Judged(load, ends, commits, began, finished, (began + WARM_UP, first_event or finished))
+
+    def _load(self, events: Sequence[Event]) -> tuple[LoadResult, datetime | None]:
+        """The load with its events; what it wrote, and when the first event came."""
         settings = self._settings
-        workload = workload_of(settings)
         dsn = self._stack.credentials.dsn("twinpath_writer", settings.source_database)
-        load = Load(workload, dsn, self._folder, self._progress)
+        load = Load(workload_of(settings), dsn, self._folder, self._progress)
         self._progress.say(announced(settings))
         watched = (self._lab(settings.alerts_database), settings.duration, self._progress)
-        watcher = threading.Thread(target=say_first_alert, args=watched, name="first-alert", daemon=True)
-        watcher.start()
+        threading.Thread(target=say_first_alert, args=watched, name="first-alert", daemon=True).start()
         if self._kills:
             events = [(KILL_AGENT, self._kill_agent), (KILL_CONNECT, self._kill_connect), *events]
-        during = threading.Thread(target=self._in_mid_load, args=[load, events], name="mid-load")
-        during.start()
-        try:
-            result = load.run()
-        finally:
-            self._over.set()
-            during.join()
-        if self._fault is not None:
-            raise self._fault
+        mid_load = MidLoad(load, events, settings.duration)
+        result = mid_load.run()
         self._progress.say(said(result))
-        return result
-
-    def _in_mid_load(self, load: Load, events: Sequence[Event]) -> None:
-        """Each event in its turn; one that fails ends the demo."""
-        began = time.monotonic()
-        try:
-            for share, act in events:
-                if self._over.wait(max(0.0, began + share * self._settings.duration - time.monotonic())):
-                    return
-                self._first_event = self._first_event or datetime.now(tz=UTC)
-                act()
-        except Exception as error:
-            self._fault = error
-            load.stop()
+        return result, mid_load.first_event
 
     def _kill_agent(self) -> None:
-        """SIGKILL to an agent, which is started again."""
-        self._note_usage("spending")
-        self._kill("agent spending", lambda: self._agents.kill("spending"))
-        self._agents.start("spending")
+        self._kill("agent spending", lambda: self._paths.kill_agent("spending"))
 
     def _kill_connect(self) -> None:
         """SIGKILL to Connect, which is started again."""
@@ -183,18 +147,7 @@ class Demo:
                 self._scope.wait_for_slot()
             fence.wait_for_slot(self._lab("postgres"), self._settings.slot, lsn, SLOT_TIMEOUT_S)
             ends = fence.end_offsets(self._settings)
-            for rule in RULES:
-                if not self._agents.running(rule):
-                    raise ServiceFault(
-                        f"agent {rule} is not running; {process.tail(self._stack.home, self._agents.name(rule))}"
-                    )
-            fence.wait_for_checkpoints(
-                self._lab(self._settings.alerts_database),
-                self._scope.topic_id(),
-                [(rule.name, rule.version) for rule in self._rules],
-                ends,
-                AGENT_TIMEOUT_S,
-            )
+            self._paths.wait_until_judged(ends)
             step.done = "reached"
             step.detail = f"{sum(ends.values())} records in the topic"
         return ends
@@ -208,7 +161,8 @@ class Demo:
                 self._folder,
                 judged.commits,
                 judged.ends,
-                AT_THE_END if found else (),
+                log_fed=self._log_fed,
+                modes=AT_THE_END if found else (),
             )
             step.done = "done"
         return Evidence(
@@ -224,9 +178,9 @@ class Demo:
             beside=found,
             killed=self._killed,
             kills_wanted=2 if self._kills else 0,
-            usage=self._usage,
+            usage={AGENT: list(self._paths.agents_usage.values()), STREAM: [self._paths.stream_usage]},
+            calm=judged.calm,
             alerts_dsn=self._lab(self._settings.alerts_database),
-            calm=(judged.began + WARM_UP, self._first_event or judged.finished),
         )
 
     def _lab(self, database: str) -> str:
@@ -234,13 +188,19 @@ class Demo:
 
 
 def demo(
-    progress: Progress, *, kills: bool = True, batch: bool = True, keep: bool = False, **overrides: object
+    progress: Progress,
+    *,
+    kills: bool = True,
+    batch: bool = True,
+    stream: bool = True,
+    keep: bool = False,
+    **overrides: object,
 ) -> tuple[Path, bool]:
     """Run the demo; returns the path of its summary and whether every correctness goal was met."""
     run_id, folder = new_run()
     with running_stack(progress, **overrides) as stack:
         settings = run_settings(stack.settings, run_id)
-        one = Demo(stack, settings, folder, kills=kills)
+        one = Demo(stack, settings, folder, kills=kills, stream=stream)
         try:
             evidence = one.run(batch=batch)
             path, passed = write_summary(evidence, folder)

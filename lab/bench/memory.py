@@ -13,7 +13,7 @@ PART = "memory"
 FULL, MANY = "full histories", "many users"
 EACH = {FULL: 55, MANY: 5}
 """Payments of each user; the rule spending remembers 50."""
-TIMEOUT_S = 300.0
+TIMEOUT_S = 1200.0
 SAVED = "twinpath_agent_checkpointed_bytes_total"
 
 

@@ -21,13 +21,13 @@ from twinpath.settings import Settings
 
 
 class Compared(msgspec.Struct):
-    """Every agent against both oracles, every batch path against the operation log; what the log holds.
+    """Every rule of every log-fed path against both oracles, every batch path against the log; what the log holds.
 
     `inserted` and `rolled_back` are the ids of rows whose insert was committed, or was not; `key_changes` counts
     changed user_ids, which the log carries as a delete and an insert.
     """
 
-    rules: list[RuleEvidence]
+    log_fed: dict[str, list[RuleEvidence]]
     batch: list[BatchPath]
     inserted: frozenset[int]
     rolled_back: frozenset[int]
@@ -42,9 +42,14 @@ def compare_run(
     folder: Path,
     commits: dict[int, int],
     ends: dict[int, int],
+    *,
+    log_fed: Collection[str],
     modes: Collection[Mode] = (),
 ) -> Compared:
-    """Compare a run on its own names; `commits` is the witness, the topic is read up to `ends`."""
+    """Compare the named log-fed paths and batch modes of a run on its own names.
+
+    `commits` is the witness, the topic is read up to `ends`.
+    """
     lab, alerts = (credentials.dsn("twinpath_lab", name) for name in ("postgres", settings.alerts_database))
     operations = list(read_operations(folder / "operations.jsonl"))
     unknown = {one.full_xid for one in operations if one.outcome == "unknown"}
@@ -53,12 +58,15 @@ def compare_run(
     by_log = reference.fold(rules, changes)
     by_topic = reference.fold(rules, reference.topic_changes(settings, ends, EnvelopeDecoder(settings.envelope())))
     with closing(psycopg2.connect(alerts)) as session:
-        agents = [gather(session, rule, by_topic[rule.name], by_log[rule.name]) for rule in rules]
+        found = {
+            path: [gather(session, rule, by_topic[rule.name], by_log[rule.name], path) for rule in rules]
+            for path in log_fed
+        }
     stamps = commit_stamps(lab, {change.source_xid or 0 for change in changes})
     written = Written(operations, commits, stamps, settled)
     inserts = [one for one in operations if one.op == "insert"]
     return Compared(
-        rules=agents,
+        log_fed=found,
         batch=gather_batch(alerts, modes, rules, by_log, written),
         inserted=frozenset(one.tx_id for one in inserts if written.happened(one)),
         rolled_back=frozenset(one.tx_id for one in inserts if not written.happened(one)),

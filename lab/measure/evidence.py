@@ -12,8 +12,8 @@ from lab.measure.comparison import Compared
 class Evidence(msgspec.Struct):
     """Everything that the report of a demo is made of; `beside` is None when Airflow was left out.
 
-    `usage` holds CPU seconds and peak MB by agent; `calm` is (begin, end) of the time after warm-up and
-    before anything was killed or the batch path began: it has a latency row of its own.
+    `usage` holds (CPU seconds, peak MB) of each process of a log-fed path; `calm` is (begin, end) of the time after
+    warm-up and before anything was killed or the batch path began: it has a latency row of its own.
     """
 
     run_id: str
@@ -28,6 +28,6 @@ class Evidence(msgspec.Struct):
     beside: BesideFound | None
     killed: list[tuple[str, datetime]]
     kills_wanted: int
-    usage: dict[str, tuple[float, float]]
+    usage: dict[str, list[tuple[float, float]]]
     calm: tuple[datetime, datetime]
     alerts_dsn: str

@@ -1,7 +1,7 @@
 """Latency by PostgreSQL's clock: commit of the alert minus commit of the change that caused it."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -32,7 +32,13 @@ class Percentiles(msgspec.Struct, frozen=True):
     max: float | None
 
 
-HOPS = ("commit to connector", "connector to broker", "broker to agent", "agent decides", "alert committed")
+HOPS = (
+    "commit to connector",
+    "connector to broker",
+    "broker to poll",
+    "poll to decision",
+    "decision to alert committed",
+)
 READ = (
     "SELECT rule, changed_at, latency_ms::float, "
     "extract(epoch FROM captured_at - changed_at)::float * 1000, "
@@ -52,13 +58,15 @@ def read_samples(dsn: str, path: str) -> list[Sample]:
         return [Sample(row[0], row[1], row[2], tuple(row[3:])) for row in cursor.fetchall()]
 
 
-def write_samples(samples: Sequence[Sample], path: Path) -> None:
-    """The raw samples as CSV: rule, commit of the change, latency and hops in ms."""
-    with path.open("w", newline="") as out:
+def write_samples(samples: Mapping[str, Sequence[Sample]], file: Path) -> None:
+    """The raw samples by path as CSV: path, rule, commit of the change, latency and hops in ms."""
+    with file.open("w", newline="") as out:
         writer = csv.writer(out)
-        writer.writerow(["rule", "changed_at", "latency_ms", *HOPS])
-        for one in samples:
-            writer.writerow([one.rule, one.changed_at.isoformat(), one.latency_ms, *one.hops_ms])
+        writer.writerow(["path", "rule", "changed_at", "latency_ms", *HOPS])
+        for path, found in samples.items():
+            writer.writerows(
+                [path, one.rule, one.changed_at.isoformat(), one.latency_ms, *one.hops_ms] for one in found
+            )
 
 
 def percentiles(values: Sequence[float]) -> Percentiles:

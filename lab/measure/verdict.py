@@ -1,4 +1,4 @@
-"""What a run found out about each agent, rule by rule."""
+"""What a run found out about each path that reads the change log, rule by rule."""
 
 from collections import Counter
 
@@ -15,8 +15,9 @@ PATH = "agent"
 
 
 class RuleEvidence(msgspec.Struct):
-    """One agent against both oracles."""
+    """One rule of one path against both oracles."""
 
+    path: str
     rule: str
     version: str
     alerts: int
@@ -68,6 +69,7 @@ def gather(session: Connection, rule: Rule, by_topic: Replay, by_log: Replay, pa
     stored = read_stored(session, path, rule)
     alerts, states = stored.alerts, stored.states
     return RuleEvidence(
+        path=path,
         rule=rule.name,
         version=rule.version,
         alerts=len(alerts),

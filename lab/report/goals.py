@@ -6,6 +6,7 @@ from typing import Any
 from lab.measure.agreement import Difference
 from lab.measure.batch import LOSSLESS, BatchPath
 from lab.measure.evidence import Evidence
+from lab.measure.verdict import PATH as AGENT
 from lab.measure.verdict import RuleEvidence
 from lab.temperature_side import differing
 
@@ -13,12 +14,12 @@ Goal = dict[str, Any]
 
 
 def correctness_goals(evidence: Evidence) -> list[Goal]:
-    """Those of the agents, then those of the sides that ran beside them."""
-    return [*_agents(evidence), *_faults(evidence), *_batch(evidence), *_temperature(evidence)]
+    """Those of the paths that read the log, then those of the sides that ran beside them."""
+    return [*_log_fed(evidence), *_faults(evidence), *_batch(evidence), *_temperature(evidence)]
 
 
 def judged(one: RuleEvidence) -> int:
-    """Inserts that an agent judged."""
+    """Inserts that a rule judged."""
     return one.counters.get("judged", 0) + one.counters.get("conflict", 0)
 
 
@@ -27,53 +28,61 @@ def count(difference: Difference) -> int:
     return len(difference.missing) + len(difference.extra)
 
 
-def _agents(evidence: Evidence) -> list[Goal]:
-    rules = evidence.compared.rules
+def _log_fed(evidence: Evidence) -> list[Goal]:
+    """Of agents and stream alike, measured rule by rule; their state, where the alert store holds it."""
+    found = evidence.compared.log_fed
     wanted = evidence.compared.committed_inserts
-    alerts = {one.rule: one.reference_alerts for one in rules}
+    agents = found.get(AGENT, [])
+    every = [one for rules in found.values() for one in rules]
+    short = {path: len(rules) for path, rules in found.items() if len(rules) < len(agents) or not rules}
+    alerts = {one.rule: one.reference_alerts for one in agents}
     return [
         _above_zero("tested", "the log calls for alerts by every rule: there is something to compare", alerts),
         _goal(
             "complete",
-            "every committed row is judged once by every agent",
+            "every committed row is judged once by every rule of every log-fed path",
             wanted,
-            {one.rule: judged(one) for one in rules},
+            short | {_name(one): judged(one) for one in every},
         ),
         _zero(
-            "once", "no row came twice at two positions", {one.rule: one.counters.get("conflict", 0) for one in rules}
+            "once", "no row came twice at two positions", {_name(one): one.counters.get("conflict", 0) for one in every}
         ),
         _zero(
             "topic",
             "alerts equal replay() of the topic, positions included (missing + extra)",
-            {one.rule: count(one.against_topic) for one in rules},
+            {_name(one): count(one.against_topic) for one in every},
         ),
         _zero(
             "log",
             "final alerts equal replay() of the operation log in COMMIT order (missing + extra)",
-            {one.rule: count(one.against_log) for one in rules},
+            {_name(one): count(one.against_log) for one in every},
         ),
         _zero(
             "history",
             "remembered rows, alert or not, equal those of the operation log (differing users)",
-            {one.rule: len(one.differing_histories) for one in rules},
+            {one.rule: len(one.differing_histories) for one in agents},
         ),
         _zero(
             "state",
-            "checkpointed state equals the state that replay() ends in (differing users)",
-            {one.rule: len(one.differing_users) for one in rules},
+            "agents' checkpointed state equals the state that replay() ends in (differing users)",
+            {one.rule: len(one.differing_users) for one in agents},
         ),
-        _zero("dead_letters", "no record was unreadable", {one.rule: one.dead_letters for one in rules}),
+        _zero("dead_letters", "no record was unreadable", {_name(one): one.dead_letters for one in every}),
     ]
+
+
+def _name(one: RuleEvidence) -> str:
+    return f"{one.path} {one.rule}"
 
 
 def _faults(evidence: Evidence) -> list[Goal]:
     if not evidence.kills_wanted:
         return []
-    dropped = {one.rule: one.counters.get("duplicate", 0) for one in evidence.compared.rules}
+    dropped = {one.rule: one.counters.get("duplicate", 0) for one in evidence.compared.log_fed.get(AGENT, [])}
     killed = {"demo": len(evidence.killed)}
     return [
         _goal("faults", "processes were killed in mid-load", evidence.kills_wanted, killed),
-        _above_zero("duplicates", "the kills led to duplicate events, and all were suppressed", dropped),
+        _above_zero("duplicates", "the kills led to duplicate events at the agents, and all were suppressed", dropped),
     ]
 
 

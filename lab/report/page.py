@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from lab.measure.verdict import PATH
+from lab.measure.verdict import PATH as AGENT
 
 SHOWN = 5  # differences named on the page; all are in summary.json
 PARTS = ("schedule", "queue", "submit", "session", "prepare", "read", "fold", "stage", "count", "merge", "check")
@@ -14,7 +14,7 @@ PARTS = ("schedule", "queue", "submit", "session", "prepare", "read", "fold", "s
 
 def markdown(summary: dict[str, Any]) -> str:
     """The summary for people: verdict first."""
-    path = summary["paths"][PATH]
+    path = summary["paths"][AGENT]
     workload = summary["workload"]
     lines = [
         f"# Twinpath demo {summary['run_id']}: {summary['verdict']}",
@@ -55,21 +55,31 @@ def _paths(summary: dict[str, Any]) -> list[str]:
 
 
 def _latency(summary: dict[str, Any]) -> list[str]:
-    """The agents' latency, with and without warm-up and kills."""
-    path = summary["paths"][PATH]
+    """Latency of the paths that read the log, with and without warm-up and kills."""
+    paths = {name: one for name, one in summary["paths"].items() if "latency_ms_calm" in one}
     begin_s, end_s = summary["calm_s"]
-    calm = f"committed {begin_s:.0f} s to {end_s:.0f} s after the start: warm, before the first kill and the batch runs"
-    figures = [("all rows", path["latency_ms"]), (calm, path["latency_ms_calm"])]
-    figures += [(f"all rows, {rule}", one["latency_ms"]) for rule, one in path["rules"].items()]
-    rows = [[name, *(_cell(one[key]) for key in ("n", "p50", "p90", "p99", "max"))] for name, one in figures]
-    hops = ", ".join(f"{hop} {'-' if ms is None else ms}" for hop, ms in path["hops_ms_p50"].items())
+    calm = f"calm: committed {begin_s:.0f} s to {end_s:.0f} s after the start, before the first kill and the batch runs"
+    keys = ("n", "p50", "p90", "p99", "max")
+    figures = [
+        (path, of, found)
+        for path, one in paths.items()
+        for of, found in (
+            ("all rows", one["latency_ms"]),
+            ("calm", one["latency_ms_calm"]),
+            *((f"all rows, {rule}", each["latency_ms"]) for rule, each in one["rules"].items()),
+        )
+    ]
+    rows = [[path, of, *(_cell(found[key]) for key in keys)] for path, of, found in figures]
+    hops = [[path, *(_cell(ms) for ms in one["hops_ms_p50"].values())] for path, one in paths.items()]
     return [
         "",
-        "## Latency of the agents: commit to alert committed, by PostgreSQL's clock, ms",
+        "## Latency of the paths that read the log: commit to alert committed, by PostgreSQL's clock, ms",
         "",
-        *_table(["alerts", "n", "p50", "p90", "p99", "max"], rows),
+        *_table(["path", "alerts", *keys], rows),
         "",
-        f"Median of each hop ({calm}), ms: {hops}. No p99 is given below 1,000 samples.",
+        f"{calm[0].upper()}{calm[1:]}. No p99 is given below 1,000 samples. Median of each hop in the calm, ms:",
+        "",
+        *_table(["path", *summary["paths"][AGENT]["hops_ms_p50"]], hops),
     ]
 
 

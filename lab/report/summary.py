@@ -11,7 +11,8 @@ import psutil
 
 from lab.measure.evidence import Evidence
 from lab.measure.latency import Percentiles, Sample, between, hop_medians, percentiles, read_samples, write_samples
-from lab.measure.verdict import PATH, RuleEvidence
+from lab.measure.verdict import PATH as AGENT
+from lab.measure.verdict import RuleEvidence
 from lab.report.batch import airflow_runs, pairs, path_sections, temperature
 from lab.report.goals import correctness_goals, count
 from lab.report.losses import losses, rows_seen
@@ -24,7 +25,7 @@ SCHEMA_VERSION = 1
 
 def write_summary(evidence: Evidence, folder: Path) -> tuple[Path, bool]:
     """Write both files; returns the path of summary.md and whether the verdict is pass."""
-    samples = read_samples(evidence.alerts_dsn, PATH)
+    samples = {path: read_samples(evidence.alerts_dsn, path) for path in evidence.compared.log_fed}
     summary = build(evidence, samples)
     write_samples(samples, folder / "latencies.csv")
     (folder / "summary.json").write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=1))
@@ -33,12 +34,12 @@ def write_summary(evidence: Evidence, folder: Path) -> tuple[Path, bool]:
     return path, summary["verdict"] == "pass"
 
 
-def build(evidence: Evidence, samples: list[Sample]) -> dict[str, Any]:
-    """The summary as a dictionary with the stable keys."""
+def build(evidence: Evidence, samples: dict[str, list[Sample]]) -> dict[str, Any]:
+    """The summary as a dictionary with the stable keys; `samples` by log-fed path."""
     goals = correctness_goals(evidence)
     rows = evidence.load.rows
-    calm = between(samples, *evidence.calm)
     compared, beside = evidence.compared, evidence.beside
+    log_fed = {path: _log_fed(path, evidence, samples.get(path, [])) for path in compared.log_fed}
     batch_paths = path_sections(compared.batch, beside) if beside else {}
     temperatures = {"temperature": temperature(beside), "airflow_runs": airflow_runs(beside)} if beside else {}
     return {
@@ -62,11 +63,11 @@ def build(evidence: Evidence, samples: list[Sample]) -> dict[str, Any]:
         },
         "calm_s": [round((at - evidence.began).total_seconds(), 1) for at in evidence.calm],
         "faults": [{"killed": name, "at": at.isoformat(timespec="milliseconds")} for name, at in evidence.killed],
-        "paths": {PATH: _agents(evidence, samples, calm), **batch_paths},
+        "paths": log_fed | batch_paths,
         "agreement": {
-            "reference_alerts": sum(one.reference_alerts for one in compared.rules),
+            "reference_alerts": sum(one.reference_alerts for one in compared.log_fed[AGENT]),
             "pairs": [
-                *(_pair(one, against) for one in compared.rules for against in ("topic", "log")),
+                *(_pair(one, to) for rules in compared.log_fed.values() for one in rules for to in ("topic", "log")),
                 *pairs(compared.batch),
             ],
         },
@@ -76,11 +77,13 @@ def build(evidence: Evidence, samples: list[Sample]) -> dict[str, Any]:
     }
 
 
-def _agents(evidence: Evidence, samples: list[Sample], calm: list[Sample]) -> dict[str, Any]:
-    """`paths.agent`; `calm` are the samples outside of warm-up and faults."""
-    rules = evidence.compared.rules
+def _log_fed(path: str, evidence: Evidence, samples: list[Sample]) -> dict[str, Any]:
+    """`paths.agent` or `paths.spark_stream`."""
+    rules = evidence.compared.log_fed[path]
+    calm = between(samples, *evidence.calm)
+    usage = evidence.usage[path]
     return {
-        "rows_seen": rows_seen(evidence),
+        "rows_seen": rows_seen(path, evidence),
         "alerts": sum(one.alerts for one in rules),
         "missing": sum(len(one.against_log.missing) for one in rules),
         "extra": sum(len(one.against_log.extra) for one in rules),
@@ -90,8 +93,8 @@ def _agents(evidence: Evidence, samples: list[Sample], calm: list[Sample]) -> di
         "events_dropped_by_position": _total(rules, "duplicate"),
         "alert_inserts_refused": _total(rules, "alerts_refused"),
         "dead_letters": sum(one.dead_letters for one in rules),
-        "cpu_s": round(sum(cpu_s for cpu_s, _ in evidence.usage.values()), 1),
-        "peak_rss_mb": round(sum(peak_mb for _, peak_mb in evidence.usage.values()), 1),
+        "cpu_s": round(sum(cpu_s for cpu_s, _ in usage), 1),
+        "peak_rss_mb": round(sum(peak_mb for _, peak_mb in usage), 1),
         "latency_ms": _latency([one.latency_ms for one in samples]),
         "latency_ms_calm": _latency([one.latency_ms for one in calm]),
         "hops_ms_p50": hop_medians(calm),
@@ -125,7 +128,7 @@ def _pair(one: RuleEvidence, against: str) -> dict[str, Any]:
     difference = one.against_topic if against == "topic" else one.against_log
     names = {"topic": "replay of the topic", "log": "replay of the operation log"}
     return {
-        "a": f"{PATH} {one.rule}",
+        "a": f"{one.path} {one.rule}",
         "b": names[against],
         "only_a": difference.extra,
         "only_b": difference.missing,

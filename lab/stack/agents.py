@@ -6,7 +6,6 @@ The instances of a rule share its consumer group: each has some of the partition
 import re
 import signal
 import sys
-from pathlib import Path
 
 import httpx
 
@@ -72,13 +71,7 @@ class Agents:
 
     def usage(self, rule: str, instance: int = 1) -> tuple[float, float]:
         """CPU seconds and peak memory in MB of the agent's process until now; zeros when it does not run."""
-        found = process.running(self._home, self.name(rule, instance))
-        if found is None:
-            return 0.0, 0.0
-        times = found.cpu_times()
-        peak_kb = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{found.pid}/status").read_text())
-        peak_mb = int(peak_kb[1]) / 1024 if peak_kb else found.memory_info().rss / 2**20
-        return round(times.user + times.system, 1), round(peak_mb, 1)
+        return process.usage(self._home, self.name(rule, instance))
 
     def stop(self, rule: str, instance: int = 1) -> bool:
         """SIGTERM: the agent writes a last checkpoint; its group hears that it will not come back."""

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from lab.batch_side import BatchRun, parts
@@ -31,6 +32,7 @@ def alert(tx_id: int, status: str, row_lsn: int, score: int = 40, op: str = "c")
 
 def evidence(**changes: object) -> Evidence:
     rule = RuleEvidence(
+        path="agent",
         rule="spending",
         version="1-x",
         alerts=3,
@@ -56,11 +58,11 @@ def evidence(**changes: object) -> Evidence:
         duration_s=60.0,
         load=load,
         records=103,
-        compared=Compared([rule], [], frozenset(range(100)), frozenset(range(100, 105)), 100, 0),
+        compared=Compared({"agent": [rule]}, [], frozenset(range(100)), frozenset(range(100, 105)), 100, 0),
         beside=None,
         killed=[("agent spending", NOON), ("connect", NOON)],
         kills_wanted=2,
-        usage={"spending": (1.5, 60.0), "velocity": (1.0, 61.0)},
+        usage={"agent": [(1.5, 60.0), (1.0, 61.0)], "spark_stream": [(30.0, 900.0)]},
         calm=(NOON + timedelta(seconds=10), NOON + timedelta(seconds=21)),
         alerts_dsn="",
     )
@@ -97,12 +99,21 @@ def with_batch(**changes: Any) -> Evidence:
     return evidence(batch=[BatchPath("safe", "spark_batch", [rule], [31_000.0, 65_000.0])], beside=found)
 
 
+def with_stream(**changes: Any) -> Evidence:
+    """A run in which the Spark stream read the same log."""
+    run = evidence()
+    (rule,) = run.compared.log_fed["agent"]
+    found = {"path": "spark_stream", "counters": {"judged": 100, "duplicate": 0, "alerts_refused": 2}, **changes}
+    run.compared.log_fed["spark_stream"] = [msgspec.structs.replace(rule, **found)]
+    return run
+
+
 def failed(found: dict) -> list[str]:
     return [goal["id"] for goal in found["goals"] if not goal["ok"]]
 
 
 def test_a_run_without_a_difference_passes() -> None:
-    found = report.build(evidence(), [])
+    found = report.build(evidence(), {})
     assert (found["verdict"], failed(found)) == ("pass", [])
     assert found["paths"]["agent"]["duplicates_suppressed"] == 5
 
@@ -120,20 +131,20 @@ def test_a_run_without_a_difference_passes() -> None:
         ("once", {"counters": {"judged": 99, "conflict": 1, "duplicate": 1}}),
         ("history", {"differing_histories": [7]}),
         ("tested", {"reference_alerts": 0}),
-        ("complete", {"rules": []}),
+        ("complete", {"log_fed": {"agent": []}}),
         ("faults", {"killed": [("connect", NOON)]}),
         ("faults", {"killed": []}),
     ],
 )
 def test_each_thing_that_can_go_wrong_fails_the_verdict(goal: str, changes: dict) -> None:
-    found = report.build(evidence(**changes), [])
+    found = report.build(evidence(**changes), {})
     assert found["verdict"] == "fail"
     assert goal in failed(found)
     assert "MISSED" in report.markdown(found)
 
 
 def test_a_batch_path_stands_beside_the_agents_and_passes() -> None:
-    found = report.build(with_batch(), [])
+    found = report.build(with_batch(), {})
     assert (found["verdict"], failed(found)) == ("pass", [])
     batch = found["paths"]["spark_batch"]
     assert {name: batch[name] for name in ("rows_seen", "alerts", "unexplained", "cpu_s", "runs")} == {
@@ -146,6 +157,42 @@ def test_a_batch_path_stands_beside_the_agents_and_passes() -> None:
     assert "| spark_batch | 99 | 0 | 3 | 0 | 0 | 0 | 0 | 48.0 |" in page
     assert "Median of a scheduled run from due to checked: 1.5 s." in page
     assert "| 12:00 to 12:10 | office-1 | 10 | 21.500 |" in page
+
+
+def test_the_stream_stands_beside_the_agents_and_passes() -> None:
+    samples = {"spark_stream": [Sample("spending", NOON + timedelta(seconds=12), 800.0, (1.0, 2.0, 3.0, 4.0, 5.0))]}
+    found = report.build(with_stream(), samples)
+    assert (found["verdict"], failed(found)) == ("pass", [])
+    stream = found["paths"]["spark_stream"]
+    assert {name: stream[name] for name in ("rows_seen", "duplicates_suppressed", "cpu_s", "peak_rss_mb")} == {
+        "rows_seen": 100, "duplicates_suppressed": 2, "cpu_s": 30.0, "peak_rss_mb": 900.0,
+    }  # fmt: skip
+    assert {name: one["seen"]["spark_stream"] for name, one in found["losses"].items()}["insert"] == 100
+    page = report.markdown(found)
+    assert "| spark_stream | calm | 1 | 800.0 | 800.0 | - | 800.0 |" in page
+    assert "| spark_stream | 1.0 | 2.0 | 3.0 | 4.0 | 5.0 |" in page
+    assert "spending" in [one["a"].split()[1] for one in found["agreement"]["pairs"] if one["a"].startswith("spark")]
+
+
+@pytest.mark.parametrize(
+    ("goal", "changes"),
+    [
+        ("complete", {"counters": {"judged": 99}}),
+        ("once", {"counters": {"judged": 99, "conflict": 1}}),
+        ("topic", {"against_topic": Difference([], [(1, "RAISED", 40, "r")])}),
+        ("log", {"against_log": Difference([(1, "RAISED", 40, "r")], [])}),
+        ("dead_letters", {"dead_letters": 1}),
+    ],
+)
+def test_each_thing_that_can_go_wrong_in_the_stream_fails_the_verdict(goal: str, changes: dict) -> None:
+    found = report.build(with_stream(**changes), {})
+    assert (found["verdict"], failed(found)) == ("fail", [goal])
+
+
+def test_a_stream_that_has_no_rule_fails_the_verdict() -> None:
+    run = with_stream()
+    run.compared.log_fed["spark_stream"] = []
+    assert failed(report.build(run, {})) == ["complete"]
 
 
 @pytest.mark.parametrize(
@@ -161,13 +208,13 @@ def test_a_batch_path_stands_beside_the_agents_and_passes() -> None:
     ],
 )
 def test_each_thing_that_can_go_wrong_beside_the_agents_fails_the_verdict(goal: str, changes: dict) -> None:
-    found = report.build(with_batch(**changes), [])
+    found = report.build(with_batch(**changes), {})
     assert (found["verdict"], failed(found)) == ("fail", [goal])
 
 
 def test_a_difference_with_a_verified_cause_does_not_fail_and_is_told() -> None:
     cause = Explained(17, "extra", "RAISED", 41, "because", "a", "17 was updated by transaction 900")
-    found = report.build(with_batch(difference=Difference([], [(17, "RAISED", 41, "because")]), explained=[cause]), [])
+    found = report.build(with_batch(difference=Difference([], [(17, "RAISED", 41, "because")]), explained=[cause]), {})
     assert found["verdict"] == "pass"
     batch = found["paths"]["spark_batch"]
     assert (batch["extra"], batch["explained"], batch["unexplained"], batch["causes"]) == (1, 1, 0, {"a": 1})
@@ -187,17 +234,17 @@ def test_the_parts_of_a_batch_run_leave_no_gap() -> None:
 
 
 def test_differences_are_named_with_their_transactions() -> None:
-    found = report.build(evidence(against_log=Difference([(17, "RAISED", 41, "because")], [])), [])
+    found = report.build(evidence(against_log=Difference([(17, "RAISED", 41, "because")], [])), {})
     assert found["paths"]["agent"]["missing"] == found["paths"]["agent"]["unexplained"] == 1
     assert "only in replay of the operation log: transaction 17, RAISED, score 41: because" in report.markdown(found)
 
 
 def test_a_run_without_alerts_or_faults_gives_a_clear_page() -> None:
     quiet = evidence(alerts=0, killed=[], kills_wanted=0)
-    page = report.markdown(report.build(quiet, []))
-    assert "| all rows | 0 | - | - | - | - |" in page
-    calm = "committed 10 s to 21 s after the start: warm, before the first kill and the batch runs"
-    assert f"| {calm} | 0 | - | - | - | - |" in page
+    page = report.markdown(report.build(quiet, {}))
+    assert "| agent | all rows | 0 | - | - | - | - |" in page
+    assert "Calm: committed 10 s to 21 s after the start, before the first kill and the batch runs." in page
+    assert "| agent | calm | 0 | - | - | - | - |" in page
 
 
 def test_percentiles_come_from_raw_samples_and_p99_needs_a_thousand() -> None:
@@ -214,8 +261,8 @@ def test_calm_samples_are_told_from_those_of_warm_up_and_faults() -> None:
     ]
     kept = between(samples, NOON, NOON + timedelta(seconds=16))
     assert [(one.changed_at - NOON).total_seconds() for one in kept] == [0, 15]
-    assert hop_medians(samples)["broker to agent"] is None
-    assert hop_medians([])["agent decides"] is None
+    assert hop_medians(samples)["broker to poll"] is None
+    assert hop_medians([])["poll to decision"] is None
 
 
 def test_finals_compare_the_last_standing_and_the_log_compares_every_alert() -> None:

@@ -1,0 +1,87 @@
+"""The paths of a run that read the change log: an agent for each rule, and the Spark stream where it is wanted."""
+
+from lab.measure import fence
+from lab.stack import process
+from lab.stack.scope import Scope
+from lab.stack.stack import Stack
+from twinpath.detection.rules import RULES, configured
+from twinpath.errors import ServiceFault
+from twinpath.settings import Settings
+
+TIMEOUT_S = 90.0  # until everything in the topic was judged
+STREAM_TIMEOUT_S = 180.0
+Usage = tuple[float, float]
+"""CPU seconds, and the peak of resident memory in MB."""
+
+
+class LogFed:
+    """Agents and stream of one run."""
+
+    def __init__(self, stack: Stack, settings: Settings, scope: Scope, *, stream: bool) -> None:
+        self._progress = stack.progress
+        self._home = stack.home
+        self._settings = settings
+        self._scope = scope
+        self._alerts_dsn = stack.credentials.dsn("twinpath_lab", settings.alerts_database)
+        self._agents = stack.agents(settings)
+        self._stream = stack.spark_stream(settings) if stream else None
+        self.agents_usage: dict[str, Usage] = {}
+        self.stream_usage: Usage = (0.0, 0.0)
+
+    def start(self) -> None:
+        """Start all of them; the agents own their partitions when this returns, the stream is on its way."""
+        if self._stream:
+            self._stream.start()
+        for rule in RULES:
+            self._agents.start(rule)
+        for rule in RULES:
+            with self._progress.step(self._agents.name(rule)):
+                self._agents.wait(rule)
+
+    def wait(self) -> None:
+        """Wait until the stream's queries have begun."""
+        if self._stream:
+            with self._progress.step(self._stream.name) as step:
+                self._stream.wait()
+                step.detail = f"log {process.log_of(self._home, self._stream.name)}"
+
+    def kill_agent(self, rule: str) -> bool:
+        """SIGKILL to an agent, which is started again; False when it had ended by itself."""
+        self._note_usage(rule)
+        killed = self._agents.kill(rule)
+        if killed:
+            self._agents.start(rule)
+        return killed
+
+    def wait_until_judged(self, ends: dict[int, int]) -> None:
+        """Wait until everything below `ends` was judged by every rule of every path; then note what it took."""
+        for rule in RULES:
+            self._still_runs(self._agents.running(rule), self._agents.name(rule))
+        topic_id = self._scope.topic_id()
+        rules = [configured(name, self._settings.rule_parameters) for name in RULES]
+        versions = [(rule.name, rule.version) for rule in rules]
+        fence.wait_for_checkpoints(self._alerts_dsn, topic_id, versions, ends, TIMEOUT_S)
+        for rule in RULES:
+            self._note_usage(rule)
+        if self._stream:
+            self._still_runs(self._stream.running(), self._stream.name)
+            self._stream.wait_until_judged(topic_id, ends, STREAM_TIMEOUT_S)
+            self.stream_usage = process.usage(self._home, self._stream.name)
+
+    def _still_runs(self, running: bool, name: str) -> None:
+        if not running:
+            raise ServiceFault(f"{name} is not running; {process.tail(self._home, name)}")
+
+    def _note_usage(self, rule: str) -> None:
+        """Add up what an agent's process has used, before it ends."""
+        cpu_s, peak_mb = self._agents.usage(rule)
+        known = self.agents_usage.get(rule, (0.0, 0.0))
+        self.agents_usage[rule] = (known[0] + cpu_s, max(known[1], peak_mb))
+
+    def stop(self) -> None:
+        """Stop all of them, and forget the stream's checkpoints."""
+        for rule in RULES:
+            self._agents.stop(rule)
+        if self._stream:
+            self._stream.stop()
+            self._stream.forget()
