@@ -6,7 +6,7 @@ A conditional alert is resolved here against the last alert of that row before i
 Checkpoints are fenced: `take` raises the epoch of a partition, and `save` of an older epoch is refused.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from psycopg2.extensions import cursor as Cursor
@@ -119,9 +119,9 @@ class AlertStore:
             return Checkpoint(epoch, next_offset, *read_state(cursor, self._path, key))
 
     def save(
-        self, key: PartitionKey, epoch: int, next_offset: int, parts: Sequence[StatePart], counters: Mapping[str, int]
+        self, key: PartitionKey, epoch: int, next_offset: int, parts: Iterable[StatePart], counters: Mapping[str, int]
     ) -> None:
-        """State, offset and counters in one transaction; OwnershipLost when the epoch moved on.
+        """State (one part of a bucket), offset and counters in one transaction; OwnershipLost when the epoch moved on.
 
         Safe to repeat when it is not known whether the transaction was committed.
         """

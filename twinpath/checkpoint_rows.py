@@ -5,7 +5,7 @@ as large as the whole; so a checkpoint writes about as much as has changed.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import execute_values
@@ -65,13 +65,13 @@ def move_offset(cursor: Cursor, path: str, key: PartitionKey, epoch: int, next_o
         )
 
 
-def write_parts(cursor: Cursor, path: str, key: PartitionKey, parts: Sequence[StatePart]) -> None:
-    """Parts of state, each of which may be there already; a whole bucket removes its older parts."""
+def write_parts(cursor: Cursor, path: str, key: PartitionKey, parts: Iterable[StatePart]) -> None:
+    """Parts of state, one of a bucket, each of which may be there already; a whole bucket removes its older parts."""
     names = _names(path, key)
-    whole = [one.bucket for one in parts if one.part == 0]
-    if whole:
-        cursor.execute(f"DELETE FROM state_buckets WHERE {WHERE} AND bucket = ANY(%s)", [*names, whole])  # noqa: S608
     for page in _pages(parts):
+        whole = [one.bucket for one in page if one.part == 0]
+        if whole:
+            cursor.execute(f"DELETE FROM state_buckets WHERE {WHERE} AND bucket = ANY(%s)", [*names, whole])  # noqa: S608
         execute_values(
             cursor,
             "INSERT INTO state_buckets (path, rule, rule_version, topic_id, partition, bucket, part, state) VALUES %s "
@@ -110,7 +110,7 @@ def add_counters(cursor: Cursor, path: str, key: PartitionKey, counted: Mapping[
     )
 
 
-def _pages(parts: Sequence[StatePart]) -> Iterator[list[StatePart]]:
+def _pages(parts: Iterable[StatePart]) -> Iterator[list[StatePart]]:
     page: list[StatePart] = []
     size = 0
     for one in parts:

@@ -6,7 +6,7 @@ That both stores keep one contract is tested in tests/unit/test_simulation.py.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -140,7 +140,7 @@ class MemoryStore:
         return Checkpoint(epoch, next_offset, states, counters)
 
     def save(
-        self, key: PartitionKey, epoch: int, next_offset: int, parts: Sequence[StatePart], counters: Mapping[str, int]
+        self, key: PartitionKey, epoch: int, next_offset: int, parts: Iterable[StatePart], counters: Mapping[str, int]
     ) -> None:
         """State parts, offset and counters in one transaction; OwnershipLost when the epoch moved on."""
         self._begin("save")

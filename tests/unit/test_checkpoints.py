@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import Executor, Future
 from typing import Any
 
@@ -38,9 +39,10 @@ class Store:
         self.saved: list[tuple[int, list[tuple[int, int]]]] = []
         self.problem: Exception | None = None
 
-    def save(self, _key: Any, _epoch: int, next_offset: int, parts: list[StatePart], _counters: Any) -> None:
+    def save(self, _key: Any, _epoch: int, next_offset: int, given: Iterable[StatePart], _counters: Any) -> None:
         if self.problem is not None:
             raise self.problem
+        parts = list(given)
         self.saved.append((next_offset, sorted((one.bucket, one.part) for one in parts)))
         for one in parts:
             kept = [] if one.part == 0 else self.parts[one.bucket]
