@@ -66,7 +66,7 @@ def judge(result: Result, clients: tuple[str, ...]) -> None:
     for name, most_mb in ((memory.FULL, 150), (memory.MANY, 1024)):
         found = result.estimated("memory", name, "peak_mb")
         if found is not None:
-            (users,) = result.values("memory", name, "users")
+            users = result.values("memory", name, "users")[0]  # the same in each round
             text = f"peak memory of an agent, {users:,.0f} users, {name}"
             result.goals.append(judged("P12", text, "at most", most_mb, "MB", found))
 
