@@ -46,8 +46,8 @@ class ConfluentChangeLog:
             "session.timeout.ms": 6_000,  # the least a broker allows: a killed agent is missed this long
             "heartbeat.interval.ms": 1_000,
             "partition.assignment.strategy": "range",
-            "queued.max.messages.kbytes": 32_768,
-            "fetch.message.max.bytes": 8_388_608,
+            "queued.max.messages.kbytes": 4_096,  # 8 times as much is not faster, and takes 200 MB more
+            "fetch.message.max.bytes": 524_288,
             "fetch.queue.backoff.ms": 10,  # the default, 1 s, holds a reader to two full queues a second
         }
         if place.instance:

@@ -52,7 +52,7 @@ class KafkaPythonChangeLog:
             "session_timeout_ms": 6_000,  # the least a broker allows: a killed agent is missed this long
             "heartbeat_interval_ms": 1_000,
             "partition_assignment_strategy": (RangePartitionAssignor,),
-            "max_partition_fetch_bytes": 8_388_608,
+            "max_partition_fetch_bytes": 1_048_576,
             "max_poll_records": MAX_RECORDS,
             "reconnect_backoff_max_ms": 1_000,
             "bootstrap_timeout_ms": CALL_TIMEOUT_MS,
