@@ -47,6 +47,11 @@ BEGIN
     ALTER TABLE batch_progress OWNER TO twinpath_owner;
     ALTER TABLE batch_runs OWNER TO twinpath_owner;
     ALTER TABLE batch_staged OWNER TO twinpath_owner;
+    -- Not compressed, like state_buckets: it is read and removed seconds later.
+    IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'batch_staged'::regclass AND attname = 'state'
+               AND attstorage <> 'e') THEN
+        ALTER TABLE batch_staged ALTER COLUMN state SET STORAGE EXTERNAL;
+    END IF;
 END
 $$;
 GRANT SELECT, INSERT, UPDATE ON batch_progress TO twinpath_alerts;
