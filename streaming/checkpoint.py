@@ -41,7 +41,7 @@ class Saver:
         self._executor = executor
 
     def submit(self, cut: Cut) -> "Future[Sizes]":
-        """Begin to write; the result comes later. The same cut may be submitted again."""
+        """Begin to write; the result comes later. A cut that could not be written may be submitted again."""
         return self._executor.submit(self._write, cut)
 
     def close(self) -> None:
@@ -60,6 +60,8 @@ class Saver:
                 yield StatePart(one.bucket, one.part, data)
 
         self._store.save(cut.key, cut.epoch, cut.next_offset, parts(), cut.counters)
+        while cut.buckets:  # freed one by one: all at once would hold up the loop
+            cut.buckets.pop()
         return sizes
 
 
