@@ -58,8 +58,15 @@ def test_the_demo_proves_every_path_equal_to_the_oracles_although_two_processes_
     assert summary.keys() >= STABLE_KEYS
     found = summary["paths"]["agent"]
     assert found.keys() >= STABLE_PATH_KEYS
-    zeros = {name: found[name] for name in ("missing", "extra", "unexplained", "dead_letters")}
-    assert zeros == {"missing": 0, "extra": 0, "unexplained": 0, "dead_letters": 0}
+    stream = summary["paths"]["spark_stream"]
+    assert stream.keys() >= STABLE_PATH_KEYS
+    for path in (found, stream):
+        zeros = {name: path[name] for name in ("missing", "extra", "unexplained", "dead_letters")}
+        assert zeros == {"missing": 0, "extra": 0, "unexplained": 0, "dead_letters": 0}
+    same = ("rows_seen", "alerts")
+    assert [stream[name] for name in same] == [found[name] for name in same]
+    assert stream["cpu_s"] > found["cpu_s"], "a Java machine and its workers are counted"
+    assert stream["latency_ms"]["p50"] > 0
     assert found["duplicates_suppressed"] > 0
     assert found["rows_seen"] == summary["workload"]["rows_inserted"] > 3000
     assert found["alerts"] > 5
