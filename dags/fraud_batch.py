@@ -22,21 +22,16 @@ from airflow.sdk import DAG, Asset, Connection, CronDataIntervalTimetable, Param
 from airflow.sdk.log import mask_secret
 from psycopg2.extensions import make_dsn
 
-from twinpath.batch_summary import DEAD_LETTERS, report
+from twinpath.batch_summary import DEAD_LETTERS, report, summary_file
 from twinpath.settings import ROOT, load_settings
 
 ALERTS = Asset(name="alerts_spark_batch", uri="twinpath://alerts/alert_log/spark_batch")
 JARS = Path(os.environ.get("JARS_DIR") or ROOT / ".twinpath" / "jars") / "spark"
 
 
-def summary_file(run_id: str) -> Path:
-    """Where the job of a run leaves its summary."""
-    return Path(AIRFLOW_HOME) / "summaries" / f"{run_id}.json"
-
-
 def arguments(context: Any, jinja_env: Any) -> Sequence[str]:
     """The job's command line: the params of the run, and its interval when it has one."""
-    params, summary = context["params"], summary_file(context["run_id"])
+    params, summary = context["params"], summary_file(Path(AIRFLOW_HOME), context["run_id"])
     summary.parent.mkdir(exist_ok=True)
     summary.unlink(missing_ok=True)  # of an earlier attempt
     given = ["--summary", str(summary), "--count-visible"]
@@ -97,6 +92,6 @@ with DAG(
     def check(run_id: Any = None, params: Any = None) -> dict[str, Any]:
         """Fail when a visible row was left out; return rows and alerts of the run."""
         letters = PostgresHook("twinpath_alerts").get_records(DEAD_LETTERS)
-        return report(summary_file(run_id), params["mode"], letters)
+        return report(summary_file(Path(AIRFLOW_HOME), run_id), params["mode"], letters)
 
     judge >> check()

@@ -2,8 +2,8 @@
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated
+from types import ModuleType
+from typing import Annotated, Any
 
 import typer
 
@@ -29,17 +29,15 @@ def latency(
     """Commit to topic against stock, commit to alert, one setting at a time (topic, alerts, ablation, heap)."""
     from lab.bench import latency as module
     from lab.bench.pace import Pace
-    from lab.bench.result import command_line
 
-    _, page, path = module.bench(
-        Progress(quiet=quiet),
+    _measure(
+        module,
+        quiet,
+        only,
         rounds=rounds,
         pace=Pace(rate, seconds, settle, seed),
         warm_up_s=warm_up,
-        parts=_chosen("--only", only, module.PARTS),
-        command=command_line(),
     )
-    _show(page, path)
 
 
 def agent(
@@ -54,20 +52,18 @@ def agent(
 ) -> None:
     """Drain a full topic by agents and by bare loops, one client and the other; memory (speed, memory)."""
     from lab.bench import agent as module
-    from lab.bench.result import command_line
 
-    _, page, path = module.bench(
-        Progress(quiet=quiet),
+    _measure(
+        module,
+        quiet,
+        only,
         rounds=rounds,
         events=events,
         users=users,
         many=many,
         clients=_chosen("--client", client, module.CLIENTS),
-        parts=_chosen("--only", only, module.PARTS),
         seed=seed,
-        command=command_line(),
     )
-    _show(page, path)
 
 
 def capture(
@@ -81,19 +77,17 @@ def capture(
 ) -> None:
     """A connector's drain against stock and the log itself, idle CPU, writers (drain, knobs, cold, idle, writers)."""
     from lab.bench import capture as module
-    from lab.bench.result import command_line
 
-    _, page, path = module.bench(
-        Progress(quiet=quiet),
+    _measure(
+        module,
+        quiet,
+        only,
         rounds=rounds,
         rows=rows,
         seconds=seconds,
         warm_events=warm,
-        parts=_chosen("--only", only, module.PARTS),
         seed=seed,
-        command=command_line(),
     )
-    _show(page, path)
 
 
 def batch(
@@ -107,19 +101,17 @@ def batch(
 ) -> None:
     """Judge a whole table by the batch job, read plainly and in partitions (warm, cold, read)."""
     from lab.bench import batch as module
-    from lab.bench.result import command_line
 
-    _, page, path = module.bench(
-        Progress(quiet=quiet),
+    _measure(
+        module,
+        quiet,
+        only,
         rounds=rounds,
         rows=rows,
         users=users,
         partitions=partitions,
-        parts=_chosen("--only", only, module.PARTS),
         seed=seed,
-        command=command_line(),
     )
-    _show(page, path)
 
 
 def spark_stream(
@@ -138,20 +130,18 @@ def spark_stream(
     """Drain against the stream's own limit, commit to alert, growth of state (drain, latency, triggers, growth)."""
     from lab.bench import spark_stream as module
     from lab.bench.pace import Pace
-    from lab.bench.result import command_line
 
-    _, page, path = module.bench(
-        Progress(quiet=quiet),
+    _measure(
+        module,
+        quiet,
+        only,
         rounds=rounds,
         pace=Pace(rate, seconds, settle, seed),
         events=events,
         users=users,
         many=many,
         per_batch=per_batch,
-        parts=_chosen("--only", only, module.PARTS),
-        command=command_line(),
     )
-    _show(page, path)
 
 
 def group(parent: typer.Typer, wrapped: Callable[[Callable[..., None]], Callable[..., None]]) -> typer.Typer:
@@ -172,6 +162,12 @@ def _chosen(option: str, given: list[str] | None, known: tuple[str, ...]) -> tup
     return tuple(one for one in known if not given or one in given)
 
 
-def _show(page: str, path: Path) -> None:
-    """The tables, and the path of the JSON as the last line."""
+def _measure(module: ModuleType, quiet: bool, only: list[str] | None, **options: Any) -> None:
+    """Run a bench on the checkout's running stack, or on a private one; its tables, then the path of its JSON."""
+    from lab.bench.result import command_line
+    from lab.stack.stack import running_stack
+
+    parts = _chosen("--only", only, module.PARTS)
+    with running_stack(Progress(quiet=quiet)) as stack:
+        _, page, path = module.measure(stack, parts=parts, command=command_line(), **options)
     sys.stdout.write(f"{page}\n{path}\n")

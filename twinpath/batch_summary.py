@@ -42,6 +42,11 @@ class BatchSummary(msgspec.Struct, frozen=True):
     peak_rss_mb: float
 
 
+def summary_file(airflow_home: Path, run_id: str) -> Path:
+    """Where the job of a run of the DAG `fraud_batch` leaves its summary."""
+    return airflow_home / "summaries" / f"{run_id}.json"
+
+
 def read_summary(path: Path) -> BatchSummary:
     """The summary in a file; ServiceFault when there is none, or one of another shape."""
     try:

@@ -4,25 +4,17 @@ Goals P5 and P12.
 """
 
 from pathlib import Path
-from typing import Any
 
 from lab.bench import memory, throughput
 from lab.bench.bed import Bed
 from lab.bench.envelopes import Stream
 from lab.bench.goals import judged
 from lab.bench.result import WARM_EVENTS, Result
-from lab.console import Progress
-from lab.stack.stack import Stack, running_stack
+from lab.stack.stack import Stack
 
 PARTS = ("speed", "memory")
 CLIENTS = ("confluent", "kafka-python")
 ALERT_SHARE = 0.002
-
-
-def bench(progress: Progress, **options: Any) -> tuple[Result, str, Path]:
-    """`measure` on the checkout's running stack, or on a private one."""
-    with running_stack(progress) as stack:
-        return measure(stack, **options)
 
 
 def measure(

@@ -32,7 +32,7 @@ Samples = list[tuple[int, float]]
 
 
 def compare(bed: Bed, result: Result, pace: Pace, rounds: int) -> None:
-    """P2's rounds; one more of each comes first and is dropped: the broker's Java machine compiles what it runs often."""
+    """P2's rounds; one more of each comes first and is dropped: the broker's Java machine compiles meanwhile."""
     for number, name in [(0, AGENT), (0, CHAIN), *in_turn((AGENT, CHAIN), rounds)]:
         with bed.segment(rule_parameters=PARAMETERS, checkpoint_every_s=CHECKPOINT_EVERY_S) as segment:
             segment.start_connector(connectors.ours(bed.stack.home, segment.settings))

@@ -7,7 +7,6 @@ limit. Every run begins with an empty alert store, and all runs must find the sa
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -17,20 +16,13 @@ from lab.bench.bed import Bed, Segment
 from lab.bench.goals import judged
 from lab.bench.result import WARM_EVENTS, Result
 from lab.bench.rounds import in_turn
-from lab.console import Progress
-from lab.stack.stack import Stack, running_stack
+from lab.stack.stack import Stack
 from twinpath.errors import ServiceFault
 
 PARTS = ("warm", "cold", "read")
 PLAIN, PARTITIONED = "plain", "partitioned"
 READS = (PLAIN, PARTITIONED)
 WARM_UPS = 2  # of each way of reading, dropped: Java compiles what it runs often
-
-
-def bench(progress: Progress, **options: Any) -> tuple[Result, str, Path]:
-    """`measure` on the checkout's running stack, or on a private one."""
-    with running_stack(progress) as stack:
-        return measure(stack, **options)
 
 
 def measure(

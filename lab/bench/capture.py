@@ -4,26 +4,18 @@ Goals P4 and P7.
 """
 
 from pathlib import Path
-from typing import Any
 
 from lab.bench import backlog, idle, writers
 from lab.bench.bed import Bed
 from lab.bench.goals import judged
 from lab.bench.result import WARM_EVENTS, Result
 from lab.bench.statistics import estimate
-from lab.console import Progress
-from lab.stack.stack import Stack, running_stack
+from lab.stack.stack import Stack
 
 PARTS = ("drain", "knobs", "cold", "idle", "writers")
 WORDS = {"drain": "warm", "cold": "cold"}
 P99_FACTOR = 1.25
 P99_MS = 2.0
-
-
-def bench(progress: Progress, **options: Any) -> tuple[Result, str, Path]:
-    """`measure` on the checkout's running stack, or on a private one."""
-    with running_stack(progress) as stack:
-        return measure(stack, **options)
 
 
 def measure(

@@ -4,23 +4,15 @@ One-row commits at a set rate, open loop; each part in rounds A B B A over fresh
 """
 
 from pathlib import Path
-from typing import Any
 
 from lab.bench import alerts, connectors, topic
 from lab.bench.bed import Bed
 from lab.bench.goals import judged
 from lab.bench.pace import CLIENTS, Pace
 from lab.bench.result import WARM_S, Result
-from lab.console import Progress
-from lab.stack.stack import Stack, running_stack
+from lab.stack.stack import Stack
 
 PARTS = ("topic", "alerts", "ablation", "heap")
-
-
-def bench(progress: Progress, **options: Any) -> tuple[Result, str, Path]:
-    """`measure` on the checkout's running stack, or on a private one."""
-    with running_stack(progress) as stack:
-        return measure(stack, **options)
 
 
 def measure(

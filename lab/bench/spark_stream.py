@@ -12,17 +12,10 @@ from lab.bench.envelopes import Stream
 from lab.bench.goals import judged
 from lab.bench.pace import Pace
 from lab.bench.result import WARM_EVENTS, Result
-from lab.console import Progress
-from lab.stack.stack import Stack, running_stack
+from lab.stack.stack import Stack
 
 PARTS = ("drain", "latency", "triggers", "growth")
 ALERT_SHARE = 0.002
-
-
-def bench(progress: Progress, **options: Any) -> tuple[Result, str, Path]:
-    """`measure` on the checkout's running stack, or on a private one."""
-    with running_stack(progress) as stack:
-        return measure(stack, **options)
 
 
 def measure(

@@ -27,7 +27,7 @@ from lab.stack.credentials import AIRFLOW, Credentials
 from lab.stack.home import Home
 from lab.stack.postgres import Postgres
 from lab.stack.scope import create_database, drop_database
-from twinpath.batch_summary import BatchSummary, read_summary
+from twinpath.batch_summary import BatchSummary, read_summary, summary_file
 from twinpath.errors import ServiceFault
 from twinpath.settings import Settings
 
@@ -118,7 +118,7 @@ class Airflow:
 
     def summary(self, run_id: str) -> BatchSummary:
         """What the batch job of a run of `fraud_batch` said of itself."""
-        return read_summary(config.summary_file(self._home, run_id))
+        return read_summary(summary_file(config.folder(self._home), run_id))
 
     def sick(self) -> list[str]:
         """The parts that do not say that they are healthy, by a heartbeat since their process was started."""

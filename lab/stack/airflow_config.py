@@ -32,11 +32,6 @@ def folder(home: Home) -> Path:
     return home.path / "airflow"
 
 
-def summary_file(home: Home, run_id: str) -> Path:
-    """Where the batch job of a run of `fraud_batch` leaves its summary."""
-    return folder(home) / "summaries" / f"{run_id}.json"
-
-
 def url(settings: Settings) -> str:
     """Address of the UI and of the REST API."""
     return f"http://{LOOPBACK}:{settings.airflow_port}"
