@@ -72,9 +72,11 @@ class Demo:
         self._set_up()
         if not batch:
             self._paths.wait()
+            self._paths.warm_up()
             return self._compare(self._judge(), None)
         with beside(self._stack, self._settings, self._folder) as sides:
             self._paths.wait()
+            self._paths.warm_up()
             judged = self._judge(sides)
             found = sides.finish()
         return self._compare(judged, found)

@@ -1,5 +1,7 @@
 """The paths of a run that read the change log: an agent for each rule, and the Spark stream where it is wanted."""
 
+from confluent_kafka import Producer
+
 from lab.measure import fence
 from lab.stack import process
 from lab.stack.scope import Scope
@@ -10,6 +12,8 @@ from twinpath.settings import Settings
 
 TIMEOUT_S = 90.0  # until everything in the topic was judged
 STREAM_TIMEOUT_S = 180.0
+WARM_UPS = 3
+FLUSH_S = 30.0
 Usage = tuple[float, float]
 """CPU seconds, and the peak of resident memory in MB."""
 
@@ -45,6 +49,19 @@ class LogFed:
                 self._stream.wait()
                 step.detail = f"log {process.log_of(self._home, self._stream.name)}"
 
+    def warm_up(self) -> None:
+        """Tombstones, which every path reads and skips: Java machines compile and workers start before the load."""
+        if not self._stream:
+            return
+        with self._progress.step("warm-up: tombstones, which every path skips") as step:
+            producer = Producer({"bootstrap.servers": self._settings.kafka_bootstrap_servers, "partitioner": "murmur2"})
+            for _ in range(WARM_UPS):
+                for user in range(self._settings.stream_buckets):
+                    producer.produce(self._settings.topic, key=b'{"user_id":%d}' % user, value=None)
+                producer.flush(FLUSH_S)
+                self._wait_until_judged(fence.end_offsets(self._settings))
+            step.done = "done"
+
     def kill_agent(self, rule: str) -> bool:
         """SIGKILL to an agent, which is started again; False when it had ended by itself."""
         self._note_usage(rule)
@@ -54,19 +71,27 @@ class LogFed:
         return killed
 
     def wait_until_judged(self, ends: dict[int, int]) -> None:
-        """Wait until everything below `ends` was judged by every rule of every path; then note what it took."""
+        """Wait until everything below `ends` was judged by every rule of every path.
+
+        Then the stream ends: it has done its part, and the batch runs have the machine to themselves.
+        """
+        self._wait_until_judged(ends)
+        for rule in RULES:
+            self._note_usage(rule)
+        if self._stream:
+            self.stream_usage = process.usage(self._home, self._stream.name)
+            self._stream.stop()
+
+    def _wait_until_judged(self, ends: dict[int, int]) -> None:
         for rule in RULES:
             self._still_runs(self._agents.running(rule), self._agents.name(rule))
         topic_id = self._scope.topic_id()
         rules = [configured(name, self._settings.rule_parameters) for name in RULES]
         versions = [(rule.name, rule.version) for rule in rules]
         fence.wait_for_checkpoints(self._alerts_dsn, topic_id, versions, ends, TIMEOUT_S)
-        for rule in RULES:
-            self._note_usage(rule)
         if self._stream:
             self._still_runs(self._stream.running(), self._stream.name)
             self._stream.wait_until_judged(topic_id, ends, STREAM_TIMEOUT_S)
-            self.stream_usage = process.usage(self._home, self._stream.name)
 
     def _still_runs(self, running: bool, name: str) -> None:
         if not running:
