@@ -130,6 +130,8 @@ class _Runs:
         figures = judging.figures(self._segment, before, run.summary, self._rows)
         figures["rows_per_s"] = round(self._rows / run.summary["seconds"]["whole"])
         figures["peak_mb"] = round(run.memory.peak_mb)
+        if pid is None:
+            _add_workers(usage, run.summary["cpu_s"])
         figures["postgres_cpu_s"], figures["spark_cpu_s"] = (usage.cpu_s.get(name) for name in ("postgres", "spark"))
         self._result.add(part, read, number, figures, usage)
         self._bed.progress.say(f"{part}, round {number}, {read}: {self._rows} rows in {figures['whole_s']:.2f} s")
@@ -137,6 +139,13 @@ class _Runs:
         if self._found not in (None, found):
             raise ServiceFault(f"found {found[0]} alerts, other runs on the same rows found {self._found}: a defect")
         self._found = found
+
+
+def _add_workers(usage: cpu.Usage, said_s: float) -> None:
+    """Spark's Python workers outlive its Java machine, so that we do not see them end: the job itself counts them."""
+    workers_s = max(0.0, said_s - usage.cpu_s["spark"])
+    usage.cpu_s["spark"] += workers_s
+    usage.foreign = round(max(0.0, usage.foreign - workers_s / usage.wall_s), 4)
 
 
 class _Run:
