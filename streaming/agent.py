@@ -248,6 +248,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rule", required=True, choices=list(RULES), help="the rule that this agent folds")
     given = parser.parse_args(arguments)
     gc.set_threshold(10_000, 50, 1_000_000)
+    gc.freeze()  # what was imported stays: no collection walks it again
     sys.setswitchinterval(SWITCH_S)
     try:
         agent = build(given.rule, load_settings())

@@ -5,6 +5,7 @@ half of the payments; the chain (chain.py) writes a row for every second one.
 """
 
 from contextlib import closing
+from statistics import fmean
 
 import psycopg2
 
@@ -13,10 +14,11 @@ from lab.bench.bed import Bed, Segment
 from lab.bench.committing import Commits
 from lab.bench.cpu import Usage
 from lab.bench.pace import SLACK_S, USERS, Pace, keep
-from lab.bench.result import Result, flat
+from lab.bench.result import Figure, Result, flat
 from lab.bench.rounds import in_turn
 from lab.bench.statistics import percentiles
 from lab.measure import fence
+from lab.measure.latency import HOPS, read_samples
 from twinpath.detection.rules import configured
 
 AGENT, CHAIN = "agent", "chain without logic"
@@ -38,12 +40,13 @@ def compare(bed: Bed, result: Result, pace: Pace, rounds: int) -> None:
             segment.start_connector(connectors.ours(bed.stack.home, segment.settings))
             measured = _agent if name == AGENT else _chain
             samples, usage, commits = measured(bed, segment, pace)
+            from_us = pace.counts_from(samples[0][0])
+            hops = _slowest(segment, from_us) if name == AGENT else {}
         if number == 0:
             continue
-        from_us = pace.counts_from(samples[0][0])
         figures = flat("alert_ms", percentiles([ms for committed_us, ms in samples if committed_us >= from_us]))
         main = {"alert_ms_p50": figures["alert_ms_p50"], "rows_written": len(samples)}
-        keep(bed, result, ("alerts", name, number), main | figures, usage, commits)
+        keep(bed, result, ("alerts", name, number), main | figures | hops, usage, commits)
     settings = {"RULE_PARAMETERS": PARAMETERS, "CHECKPOINT_EVERY_S": CHECKPOINT_EVERY_S, "users": USERS}
     result.warm_up["alerts"] = "a round of each"
     result.variants[f"alerts: {AGENT}"] = settings
@@ -68,6 +71,18 @@ def _agent(bed: Bed, segment: Segment, pace: Pace) -> tuple[Samples, Usage, Comm
         SLACK_S,
     )
     return _samples(segment, LATENCY), usage, commits
+
+
+def _slowest(segment: Segment, from_us: int) -> dict[str, Figure]:
+    """Where the slowest alerts spent their time: the mean of each hop, ms."""
+    samples = read_samples(segment.dsn(segment.settings.alerts_database), AGENT)
+    counted = [one for one in samples if one.changed_at.timestamp() * 1_000_000 >= from_us]
+    slowest = sorted(counted, key=lambda one: one.latency_ms)[-max(1, len(counted) // 100) :]
+    found: dict[str, Figure] = {}
+    for place, hop in enumerate(HOPS):
+        values = [ms for one in slowest if (ms := one.hops_ms[place]) is not None]
+        found[f"slowest_ms {hop}"] = round(fmean(values), 1) if values else None
+    return found
 
 
 def _chain(bed: Bed, segment: Segment, pace: Pace) -> tuple[Samples, Usage, Commits]:

@@ -10,6 +10,7 @@ from lab.bench.bed import Bed
 from lab.bench.goals import judged
 from lab.bench.pace import CLIENTS, Pace
 from lab.bench.result import WARM_S, Result
+from lab.measure.latency import HOPS
 from lab.stack.stack import Stack
 
 PARTS = ("topic", "alerts", "ablation", "heap")
@@ -83,5 +84,6 @@ def tables(result: Result) -> list[str]:
     return [
         *result.table("topic", {**consumer, **append, **rate, **cost}),
         *result.table("alerts", {**alert, "rows": "rows_written", **rate}),
+        *result.table("alerts", {f"slowest 1 %: {hop}, ms": f"slowest_ms {hop}" for hop in HOPS}),
         *result.table("ablation", {**consumer, **rate, **cost}),
     ]
