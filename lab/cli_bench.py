@@ -127,7 +127,7 @@ def spark_stream(
     only: Parts = None,
     quiet: Quiet = False,
 ) -> None:
-    """Drain against the stream's own limit, commit to alert, growth of state (drain, latency, triggers, growth)."""
+    """Drain against its own limit, commit to alert, growth of state (drain, forms, latency, triggers, growth)."""
     from lab.bench import spark_stream as module
     from lab.bench.pace import Pace
 
@@ -164,9 +164,11 @@ def _chosen(option: str, given: list[str] | None, known: tuple[str, ...]) -> tup
 
 def _measure(module: ModuleType, quiet: bool, only: list[str] | None, **options: Any) -> None:
     """Run a bench on the checkout's running stack, or on a private one; its tables, then the path of its JSON."""
+    from lab.bench.cpu import adopt_orphans
     from lab.bench.result import command_line
     from lab.stack.stack import running_stack
 
+    adopt_orphans()
     parts = _chosen("--only", only, module.PARTS)
     with running_stack(Progress(quiet=quiet)) as stack:
         _, page, path = module.measure(stack, parts=parts, command=command_line(), **options)

@@ -105,14 +105,8 @@ class _Runs:
 
     def cold(self, rounds: int) -> None:
         """Runs by spark-submit, each with a Java machine of its own."""
-        ours = psutil.Process()
-
-        def ended() -> float:
-            times = ours.cpu_times()
-            return float(times.children_user + times.children_system)
-
         for number, read in in_turn(READS, rounds):
-            with self._measured("cold", read, number, {"spark": ended}, None) as run:
+            with self._measured("cold", read, number, {"spark": cpu.ended}, None) as run:
                 options = ["--read", read, *self._options]
                 run.summary = submit(self.environment, self._bed.folder, options, started=run.memory.watch)
 
@@ -130,8 +124,6 @@ class _Runs:
         figures = judging.figures(self._segment, before, run.summary, self._rows)
         figures["rows_per_s"] = round(self._rows / run.summary["seconds"]["whole"])
         figures["peak_mb"] = round(run.memory.peak_mb)
-        if pid is None:
-            _add_workers(usage, run.summary["cpu_s"])
         figures["postgres_cpu_s"], figures["spark_cpu_s"] = (usage.cpu_s.get(name) for name in ("postgres", "spark"))
         self._result.add(part, read, number, figures, usage)
         self._bed.progress.say(f"{part}, round {number}, {read}: {self._rows} rows in {figures['whole_s']:.2f} s")
@@ -139,13 +131,6 @@ class _Runs:
         if self._found not in (None, found):
             raise ServiceFault(f"found {found[0]} alerts, other runs on the same rows found {self._found}: a defect")
         self._found = found
-
-
-def _add_workers(usage: cpu.Usage, said_s: float) -> None:
-    """Spark's Python workers outlive its Java machine, so that we do not see them end: the job itself counts them."""
-    workers_s = max(0.0, said_s - usage.cpu_s["spark"])
-    usage.cpu_s["spark"] += workers_s
-    usage.foreign = round(max(0.0, usage.foreign - workers_s / usage.wall_s), 4)
 
 
 class _Run:

@@ -14,7 +14,7 @@ from lab.bench.pace import Pace
 from lab.bench.result import WARM_EVENTS, Result
 from lab.stack.stack import Stack
 
-PARTS = ("drain", "latency", "triggers", "growth")
+PARTS = ("drain", "forms", "latency", "triggers", "growth")
 ALERT_SHARE = 0.002
 
 
@@ -41,9 +41,10 @@ def measure(
         "settle_s": pace.settle_s,
     }
     result = Result("spark-stream", bed.run_id, command, pace.seed, {**options, "alert_share": ALERT_SHARE})
-    if "drain" in parts:
+    drains = [part for part in parts if part in stream_drain.FORMS_OF]
+    if drains:
         stream = Stream(events, users, in_turn=False, alert_share=ALERT_SHARE, seed=pace.seed)
-        stream_drain.compare(bed, result, stream, rounds, per_batch)
+        stream_drain.compare(bed, result, stream, rounds, per_batch, drains)
     if "latency" in parts or "triggers" in parts:
         stream_latency.compare(bed, result, pace, rounds, triggers="triggers" in parts)
         result.warm_up["each latency round"] = f"{pace.settle_s:.0f} s of its load"

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,11 @@ FORMS: dict[str, str] = {
     "transform": "as state, by transformWithStateInPandas",
     "users": "as state, a group for each user instead of for each bucket",
 }
+FORMS_OF = {
+    "drain": ("read", LIMIT, "state", WHOLE),
+    "forms": ("state", WHOLE, ONE_RULE, "from_json", "transform", "users"),
+}
+"""What each part of the bench drains by."""
 RULES_OF = {WHOLE: list(RULES), ONE_RULE: ["spending"]}
 COLD_BATCHES = 2
 PARTITIONS = 2
@@ -43,18 +48,21 @@ GROWN_BUCKETS = (64, 1024)
 Batches = list[dict[str, float]]
 
 
-def compare(bed: Bed, result: Result, stream: Stream, rounds: int, per_batch: int) -> None:
-    """P9's drains, all over one topic."""
+def compare(
+    bed: Bed, result: Result, stream: Stream, rounds: int, per_batch: int, parts: Collection[str] = tuple(FORMS_OF)
+) -> None:
+    """P9's drains, all over one topic, by the forms of the given parts."""
+    forms = [form for form in FORMS if any(form in FORMS_OF[part] for part in parts)]
     with bed.segment(topic_partitions=PARTITIONS, stream_max_records=per_batch) as segment:
         _fill(bed, segment, stream)
-        for number, form in in_turn(list(FORMS), rounds):
+        for number, form in in_turn(forms, rounds):
             with bed.metered() as usage:
                 found = _whole(segment, RULES_OF[form]) if form in RULES_OF else _form(segment, form)
             figures = rates(found["batches"]) | {"state_mb": round(found["state_bytes"] / 2**20, 1)}
             result.add(PART, form, number, figures, usage)
             mark = " (disturbed)" if usage.disturbed else ""
             bed.progress.say(f"{PART}, round {number}, {form}: {figures['events_per_s']} events/s{mark}")
-    result.variants |= {f"{PART}: {form}": text for form, text in FORMS.items()}
+    result.variants |= {f"{PART}: {form}": FORMS[form] for form in forms}
     result.warm_up["each drain"] = f"its first {COLD_BATCHES} micro-batches"
 
 
