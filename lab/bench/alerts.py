@@ -73,7 +73,7 @@ def _agent(bed: Bed, segment: Segment, pace: Pace) -> tuple[Samples, Usage, Comm
     return _samples(segment, LATENCY), usage, commits
 
 
-def _slowest(segment: Segment, from_us: int) -> dict[str, Figure]:
+def _slowest(segment: Segment, from_us: float) -> dict[str, Figure]:
     """Where the slowest alerts spent their time: the mean of each hop, ms."""
     samples = read_samples(segment.dsn(segment.settings.alerts_database), AGENT)
     counted = [one for one in samples if one.changed_at.timestamp() * 1_000_000 >= from_us]
