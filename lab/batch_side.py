@@ -19,6 +19,7 @@ from twinpath.errors import ServiceFault
 
 DAG = "fraud_batch"
 SCHEDULE = "* * * * *"
+INTERVAL_S = 60.0  # of that schedule
 AT_THE_END: tuple[Mode, ...] = ("safe", "naive-id")
 TIMEOUT_S = 180.0  # for one run, those queued before it included
 EVERY_S = 0.5

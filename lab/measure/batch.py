@@ -3,6 +3,7 @@ cause, what was judged, and how late the alerts came."""
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import psycopg2
@@ -12,12 +13,15 @@ from lab.measure.agreement import Difference, compare
 from lab.measure.batch_evidence import PATHS, Written, explained, read_kept
 from lab.measure.batch_input import BatchInput, Mode
 from lab.measure.causes import Explained
+from lab.measure.latency import HOPS, Sample
 from twinpath.detection.replay import Replay
 from twinpath.detection.rules import Rule
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LOSSLESS: tuple[Mode, ...] = ("safe", "full")
 ALERTED = (
-    "SELECT DISTINCT ON (rule, tx_id) tx_id, (extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000000)::bigint "
+    "SELECT DISTINCT ON (rule, tx_id) rule, tx_id, "
+    "(extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000000)::bigint "
     "FROM alert_log WHERE path = %s AND op = 'c' AND status = 'RAISED' ORDER BY rule, tx_id, row_lsn"
 )
 
@@ -43,12 +47,12 @@ class BatchRule(msgspec.Struct):
 
 
 class BatchPath(msgspec.Struct):
-    """One mode; latencies are of alerts raised at an insert, from the commit of that insert."""
+    """One mode; samples are of alerts raised at an insert, from the commit of that insert, the oldest first."""
 
     mode: Mode
     path: str
     rules: list[BatchRule]
-    latency_ms: list[float]
+    samples: list[Sample]
 
 
 def gather_batch(
@@ -61,7 +65,7 @@ def gather_batch(
                 mode,
                 path,
                 [_rule(cursor, path, mode, rule, by_log[rule.name], written) for rule in rules],
-                latencies_ms(cursor, path, written),
+                read_batch_samples(cursor, path, written),
             )
             for path, mode in PATHS.items()
             if mode in modes
@@ -84,12 +88,18 @@ def _rule(cursor: Cursor, path: str, mode: Mode, rule: Rule, by_log: Replay, wri
     )
 
 
-def latencies_ms(cursor: Cursor, path: str, written: Written) -> list[float]:
+def read_batch_samples(cursor: Cursor, path: str, written: Written) -> list[Sample]:
     """Commit of each raised alert minus commit of the transaction that inserted its row, by one server's clock.
 
-    The inserting transaction is the operation log's: a row that was updated since shows another one.
+    The inserting transaction is the operation log's: a row that was updated since shows another one. A batch job
+    stamps no hops.
     """
     inserted = {one.tx_id: one.xid for one in written.operations if one.op == "insert" and written.happened(one)}
     cursor.execute(ALERTED, [path])
-    committed = ((at_us, written.stamps.get(inserted.get(tx_id, 0))) for tx_id, at_us in cursor.fetchall())
-    return [(at_us - since_us) / 1000 for at_us, since_us in committed if at_us is not None and since_us is not None]
+    committed = [(rule, at_us, written.stamps.get(inserted.get(tx_id, 0))) for rule, tx_id, at_us in cursor.fetchall()]
+    samples = [
+        Sample(rule, EPOCH + timedelta(microseconds=since_us), (at_us - since_us) / 1000, (None,) * len(HOPS))
+        for rule, at_us, since_us in committed
+        if at_us is not None and since_us is not None
+    ]
+    return sorted(samples, key=lambda one: one.changed_at)

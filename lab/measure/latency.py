@@ -11,6 +11,7 @@ import numpy as np
 import psycopg2
 
 P99_LEAST = 1_000  # samples below which no p99 is given
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet knows one
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -65,8 +66,29 @@ def write_samples(samples: Mapping[str, Sequence[Sample]], file: Path) -> None:
         writer.writerow(["path", "rule", "changed_at", "latency_ms", *HOPS])
         for path, found in samples.items():
             writer.writerows(
-                [path, one.rule, one.changed_at.isoformat(), one.latency_ms, *one.hops_ms] for one in found
+                [
+                    cell_text(path),
+                    cell_text(one.rule),
+                    one.changed_at.isoformat(),
+                    *_to_microseconds(one.latency_ms, *one.hops_ms),
+                ]
+                for one in found
             )
+
+
+def cell_text(text: str) -> str:
+    """A text that a spreadsheet does not take for a formula."""
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def plain_text(cell: str) -> str:
+    """What `cell_text` was made from."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
+
+
+def _to_microseconds(*values_ms: float | None) -> list[float | None]:
+    """The server's stamps have no more."""
+    return [None if value is None else round(value, 3) for value in values_ms]
 
 
 def percentiles(values: Sequence[float]) -> Percentiles:

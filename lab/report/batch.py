@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from lab.batch_side import BatchRun
+from lab.batch_side import INTERVAL_S, BatchRun
 from lab.beside import BesideFound
 from lab.measure.batch import BatchPath, BatchRule
 from lab.measure.causes import Explained
@@ -33,7 +33,7 @@ def _path(one: BatchPath, runs: list[BatchRun]) -> dict[str, Any]:
         "dead_letters": sum(rule.dead_letters for rule in one.rules),
         "cpu_s": round(sum(run.summary.cpu_s for run in runs), 1),
         "peak_rss_mb": max((run.summary.peak_rss_mb for run in runs), default=0.0),
-        "latency_ms": msgspec.structs.asdict(percentiles(one.latency_ms)),
+        "latency_ms": msgspec.structs.asdict(percentiles([sample.latency_ms for sample in one.samples])),
         "runs": len(runs),
         "rules": {rule.rule: _rule(rule) for rule in one.rules},
     }
@@ -71,7 +71,16 @@ def _explained(one: Explained) -> dict[str, Any]:
     return msgspec.structs.asdict(one)
 
 
-def airflow_runs(beside: BesideFound) -> list[dict[str, Any]]:
+def beside_sections(beside: BesideFound) -> dict[str, Any]:
+    """What Airflow did, and how often the batch path is due."""
+    return {
+        "temperature": _temperature(beside),
+        "airflow_runs": _airflow_runs(beside),
+        "batch_interval_s": INTERVAL_S,
+    }
+
+
+def _airflow_runs(beside: BesideFound) -> list[dict[str, Any]]:
     """Every run of the DAG, the oldest first, with its seconds by part."""
     return [
         {
@@ -92,7 +101,7 @@ def airflow_runs(beside: BesideFound) -> list[dict[str, Any]]:
     ]
 
 
-def temperature(beside: BesideFound) -> dict[str, Any]:
+def _temperature(beside: BesideFound) -> dict[str, Any]:
     """The windows as Airflow stored them."""
     windows = [
         {

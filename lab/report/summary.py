@@ -13,20 +13,20 @@ from lab.measure.evidence import Evidence
 from lab.measure.latency import Percentiles, Sample, between, hop_medians, percentiles, read_samples, write_samples
 from lab.measure.verdict import PATH as AGENT
 from lab.measure.verdict import RuleEvidence
-from lab.report.batch import airflow_runs, pairs, path_sections, temperature
+from lab.report.batch import beside_sections, pairs, path_sections
 from lab.report.goals import correctness_goals, count
 from lab.report.losses import losses, rows_seen
+from lab.report.model import SCHEMA_VERSION
 from lab.report.page import markdown
 from lab.stack.java import java
 from twinpath.settings import ROOT
-
-SCHEMA_VERSION = 1
 
 
 def write_summary(evidence: Evidence, folder: Path) -> tuple[Path, bool]:
     """Write both files; returns the path of summary.md and whether the verdict is pass."""
     samples = {path: read_samples(evidence.alerts_dsn, path) for path in evidence.compared.log_fed}
     summary = build(evidence, samples)
+    samples |= {one.path: one.samples for one in evidence.compared.batch}
     write_samples(samples, folder / "latencies.csv")
     (folder / "summary.json").write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=1))
     path = folder / "summary.md"
@@ -41,7 +41,7 @@ def build(evidence: Evidence, samples: dict[str, list[Sample]]) -> dict[str, Any
     compared, beside = evidence.compared, evidence.beside
     log_fed = {path: _log_fed(path, evidence, samples.get(path, [])) for path in compared.log_fed}
     batch_paths = path_sections(compared.batch, beside) if beside else {}
-    temperatures = {"temperature": temperature(beside), "airflow_runs": airflow_runs(beside)} if beside else {}
+    of_airflow = beside_sections(beside) if beside else {}
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": evidence.run_id,
@@ -72,7 +72,7 @@ def build(evidence: Evidence, samples: dict[str, list[Sample]]) -> dict[str, Any
             ],
         },
         "losses": losses(evidence),
-        **temperatures,
+        **of_airflow,
         "environment": environment(),
     }
 

@@ -94,9 +94,10 @@ def with_batch(**changes: Any) -> Evidence:
         900.0,
     )
     run = BatchRun("scheduled__1", changes.get("kind", "scheduled"), NOON, 1, job, {"schedule": 1.0, "merge": 0.5})
+    samples = [Sample("spending", NOON, latency_ms, (None,) * 5) for latency_ms in (31_000.0, 65_000.0)]
     window = Average(NOON, NOON + timedelta(minutes=10), "office-1", 10, 21.5)
     found = BesideFound([run], changes.get("windows", [window]), [window])
-    return evidence(batch=[BatchPath("safe", "spark_batch", [rule], [31_000.0, 65_000.0])], beside=found)
+    return evidence(batch=[BatchPath("safe", "spark_batch", [rule], samples)], beside=found)
 
 
 def with_stream(**changes: Any) -> Evidence:

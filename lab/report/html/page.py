@@ -1,0 +1,74 @@
+"""`report.html` of a run folder, and its charts as files: from saved data alone, without a service or a network."""
+
+import os
+import re
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from lab.report.html import sections
+from lab.report.html.blocks import Section
+from lab.report.html.svg import TEMPLATES, standing_alone
+from lab.report.html.verdict import head, headline
+from lab.report.saved import Saved, read_run
+
+REPORT = "report.html"
+
+
+def render(folder: Path) -> Path:
+    """Write the page and its charts into a run folder; returns the path of the page."""
+    saved = read_run(folder)
+    parts, absent = _sections(saved)
+    for chart in (chart for part in parts for chart in part.charts):
+        replace(folder / f"{chart.name}.svg", standing_alone(chart.wide.svg))
+    path = folder / REPORT
+    replace(path, page("report.html.j2", saved=saved, head=head(saved), sections=parts, absent=absent))
+    return path
+
+
+def _sections(saved: Saved) -> tuple[list[Section], list[str]]:
+    """The sections that this run has data for, and the names of the others."""
+    summary = saved.summary
+    measured = {
+        "the paths side by side": headline(summary),
+        "latency": sections.latency(saved),
+        "hops": sections.where_time_goes(saved),
+        "the run over time": sections.over_time(saved),
+        "losses": sections.losses(summary),
+        "agreement of the alerts": sections.agreement(summary),
+        "complexity, counted": sections.complexity(summary),
+        "Airflow's runs": sections.airflow(summary),
+        "temperatures": sections.temperature(summary),
+        "claims": sections.claim_table(saved),
+    }
+    found = [part for part in measured.values() if part]
+    found.insert(1 if measured["the paths side by side"] else 0, sections.definition(summary))
+    found += [sections.environment(saved), sections.reproduce(saved), sections.limits(summary)]
+    found.append(sections.raw_data(saved))
+    return found, [*(name for name, part in measured.items() if part is None), *sections.LATER]
+
+
+def page(template: str, **values: object) -> str:
+    """A template with its values; every text in them is escaped, the drawings were escaped as they were drawn."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"drawing": Markup, "firm": firm}
+    return environment.get_template(template).render(**values)
+
+
+def firm(text: str) -> str:
+    """No line breaks between a figure and its unit."""
+    return re.sub(r"(?<=\d) (?=(ms|s|min)\b)", "\N{NO-BREAK SPACE}", text)
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file as a whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(text)
+    part.replace(path)

@@ -1,0 +1,232 @@
+"""The sections below the first screen, in order; one without data is None, and the page names it as not measured."""
+
+from lab.measure.causes import Explained
+from lab.report.claims import NOT_SHOWN, claims
+from lab.report.html.blocks import Link, Section, Table, Text
+from lab.report.html.hop_charts import airflow_table, batch_runs, hops
+from lab.report.html.latency_charts import run_seconds, spectrum, staleness
+from lab.report.html.timeline import timeline
+from lab.report.model import Pair, Summary
+from lab.report.saved import SUMMARY, Saved
+from lab.report.words import UNKNOWN, whole
+
+SHOWN = 200  # differences listed on the page; all are in summary.json
+CAUSES = {
+    "a": "the row itself was updated or deleted",
+    "b": "other rows of the user were updated or deleted",
+    "c": "rows were read in another order than they were committed in",
+    "d": "rows were known from a snapshot only",
+    "missed": "rows that were never read",
+    None: "none found",
+}
+LATER = (
+    "PostgreSQL's bill (what each path costs the database)",
+    "lag and retained WAL by time",
+    "money (what left before the alert)",
+    "crossover (from which load on which side is cheaper)",
+)
+"""What the report is to show one day and no run measures yet."""
+
+
+def definition(summary: Summary) -> Section:
+    """What a latency is."""
+    said = (
+        "Latency = commit time of the alert's row minus commit time of the transaction that inserted the payment, both "
+        "by pg_xact_commit_timestamp of one PostgreSQL server: one clock, and no stamp of a program in it. Alerts that "
+        "an update or a delete brought about are not in it."
+    )
+    batch = (
+        "A batch path's latency includes its wait for the next run. Percentiles come from the raw samples of the run; "
+        "none was averaged. Warm-up and faults are in, except where a figure says undisturbed or calm"
+    )
+    calm = "."
+    if summary.calm_s and summary.calm_s[0] < summary.calm_s[1]:
+        begin, end = summary.calm_s
+        calm = (
+            f": payments committed {begin:.0f} s to {end:.0f} s after the start, before the first kill and batch run."
+        )
+    return Section("definition", "What latency means here", texts=[Text([said, batch + calm], boxed=True)])
+
+
+def latency(saved: Saved) -> Section | None:
+    """The staleness chart and the percentiles."""
+    charts = [chart for chart in (staleness(saved), spectrum(saved)) if chart]
+    summary = saved.summary
+    notes = []
+    if charts and summary.batch_interval_s and run_seconds(summary):
+        notes.append(
+            "Computed: the wait is uniform over the interval, and a run takes what the scheduled runs took from their "
+            "start until their alerts were committed. The measured batch curve also holds payments from before the "
+            "schedule was switched on in mid-load, and waits for other runs."
+        )
+    return Section("latency", "How late the alerts were", charts=charts, notes=notes) if charts else None
+
+
+def where_time_goes(saved: Saved) -> Section | None:
+    """Hops and parts."""
+    charts = [chart for chart in (hops(saved), batch_runs(saved)) if chart]
+    return Section("hops", "Where the time goes", charts=charts) if charts else None
+
+
+def over_time(saved: Saved) -> Section | None:
+    """The run on one axis."""
+    chart = timeline(saved)
+    note = "A second holds too few alerts for a p99, so its latest alert stands beside the median."
+    return Section("timeline", "The run over time", charts=[chart], notes=[note]) if chart else None
+
+
+def losses(summary: Summary) -> Section | None:
+    """By class of operation."""
+    if not summary.losses:
+        return None
+    paths = list(dict.fromkeys(path for one in summary.losses.values() for path in one.seen))
+    rows = [
+        [name, whole(one.done), *(whole(one.seen.get(path)) for path in paths)] for name, one in summary.losses.items()
+    ]
+    note = (
+        "Seen is the least of a path's rules. A rollback must be seen by none. A batch path sees the state that a run "
+        "finds: of a row's values only the last before it."
+    )
+    table = Table("What was done, and what each path saw of it", ["class", "done", *paths], rows)
+    return Section("losses", "What each path saw", tables=[table], notes=[note])
+
+
+def agreement(summary: Summary) -> Section | None:
+    """Pairs, then the differences with their causes."""
+    pairs = summary.agreement.pairs
+    if not pairs:
+        return None
+    rows = [[one.a, one.b, whole(len(one.only_b)), whole(len(one.only_a)), whole(one.unexplained)] for one in pairs]
+    tables = [Table("Alerts held against the oracles", ["alerts of", "against", "missing", "extra", "no cause"], rows)]
+    every = [row for one in pairs for row in _differences(one)]
+    notes = []
+    if every:
+        columns = ["path", "side", "payment", "status", "score", "reason", "cause", "evidence"]
+        tables.append(Table("The differences", columns, every[:SHOWN], figures=False))
+        if len(every) > SHOWN:
+            notes.append(f"{SHOWN} of {len(every)} differences are shown; all are in {SUMMARY}.")
+    return Section("agreement", "Do the alerts agree?", tables=tables, notes=notes)
+
+
+def _differences(pair: Pair) -> list[list[str]]:
+    causes: dict[tuple[int, str, str], Explained] = {(one.tx_id, one.side, one.status): one for one in pair.explained}
+    rows = []
+    for side, facts in (("missing", pair.only_b), ("extra", pair.only_a)):
+        for tx_id, status, score, reason in facts:
+            found = causes.get((tx_id, side, status))
+            cause = CAUSES[found.cause] if found else UNKNOWN
+            evidence = found.evidence if found else UNKNOWN
+            rows.append([pair.a, side, str(tx_id), status, str(score), reason, cause, evidence])
+    return rows
+
+
+def airflow(summary: Summary) -> Section | None:
+    """The runs of the batch job."""
+    return Section("airflow", "Airflow's runs", tables=[airflow_table(summary)]) if summary.airflow_runs else None
+
+
+def temperature(summary: Summary) -> Section | None:
+    """The small case."""
+    if summary.temperature is None or not summary.temperature.windows:
+        return None
+    rows = [
+        [
+            f"{one.start:%H:%M} to {one.end:%H:%M}",
+            one.sensor_id,
+            whole(one.readings),
+            "no data" if one.average is None else f"{one.average:.3f}",
+        ]
+        for one in summary.temperature.windows
+    ]
+    table = Table("Windows of ten minutes", ["window (UTC)", "sensor", "readings", "average"], rows)
+    text = Text(
+        ["One row a minute and sensor, averaged by plain SQL under Airflow: the case for which CDC is too much."]
+    )
+    return Section("temperature", "Temperatures: the small case", texts=[text], tables=[table])
+
+
+def complexity(summary: Summary) -> Section | None:
+    """What each path asks one to run."""
+    if not summary.complexity:
+        return None
+    names = {"processes": "programs that run all the time", "programs": "which", "ports": "ports", "jars": "jars"}
+    names |= {"jars_mb": "jars, MB"}
+    paths = list(summary.complexity)
+    rows = [[said, *(str(summary.complexity[path].get(key, UNKNOWN)) for path in paths)] for key, said in names.items()]
+    note = (
+        "Counted from the code, besides PostgreSQL. A batch run starts a Java machine of its own and ends it. Python "
+        "packages are one environment for all paths."
+    )
+    table = Table("Counted, not judged", ["", *paths], rows, figures=False)
+    return Section("complexity", "What one has to run", tables=[table], notes=[note])
+
+
+def claim_table(saved: Saved) -> Section | None:
+    """Only sentences that this run can judge."""
+    found = claims(saved.summary, saved.samples)
+    if not found:
+        return None
+    rows = [[one.claim, one.measured, one.verdict] for one in found]
+    notes = [f"Not shown by this run: {'; '.join(NOT_SHOWN)}.", "One run on one machine: no sentence is proved by it."]
+    table = Table("Sentences and figures", ["they say", "measured here", "verdict"], rows, figures=False)
+    return Section("claims", "What people say, and what was measured", tables=[table], notes=notes)
+
+
+def environment(saved: Saved) -> Section:
+    """What the run ran on."""
+    rows = []
+    for name, value in saved.summary.environment.items():
+        if isinstance(value, dict):
+            rows += [[f"{name}: {key}", str(each)] for key, each in value.items()]
+        else:
+            said = ", ".join(str(each) for each in value) if isinstance(value, list) else str(value)
+            rows.append([name.replace("_", " "), said])
+    table = Table("Environment", ["", "found"], rows, figures=False)
+    return Section("environment", "Environment", tables=[table])
+
+
+def reproduce(saved: Saved) -> Section:
+    """The command, and what the data hash to."""
+    summary, work = saved.summary, saved.summary.workload
+    command = (
+        f"twinpath demo --rate {work.rate:.0f} --duration {work.duration_s or 0:.0f} --seed {summary.seed} "
+        f"--profile {work.profile}"
+    )
+    command += "" if summary.faults else " --no-kills"
+    command += "" if summary.airflow_runs else " --no-batch"
+    command += "" if "spark_stream" in summary.paths else " --no-spark-stream"
+    texts = [
+        Text([f"The same load: {command}"]),
+        Text([f"This page from the saved data: twinpath report --from {saved.folder.name}"]),
+        Text(
+            ["The seed fixes rows, times and planted fraud. When transactions commit, and so latencies, it does not."]
+        ),
+    ]
+    rows = [[one.name, whole(one.size), one.sha256] for one in saved.files]
+    table = Table("Files and their SHA-256", ["file", "bytes", "SHA-256"], rows, figures=False)
+    return Section("reproduce", "Reproduce", texts=texts, tables=[table])
+
+
+def limits(summary: Summary) -> Section:
+    """What the figures do not say."""
+    cores = summary.environment.get("cores", "few")
+    texts = [
+        f"One machine with {cores} cores shared by the load, PostgreSQL, Kafka, Connect, Spark, Airflow and all paths: "
+        "each slows the others, and the batch path runs beside the ones that read the log.",
+        "One run: no interval of confidence is given. A figure for publication takes five rounds or more.",
+        "The fraud is planted by a generator; shares of fraud say nothing about yours.",
+        "The first payments meet cold Java machines. Where the table says undisturbed, warm-up and kills are left out.",
+    ]
+    return Section("limits", "Limits", texts=[Text([one]) for one in texts])
+
+
+def raw_data(saved: Saved) -> Section:
+    """The files of the folder."""
+    said = {
+        SUMMARY: "all figures; keys as in docs/summary.schema.json",
+        "latencies.csv": "each alert with its latency and hops",
+        "operations.jsonl": "every write with its outcome",
+        "labels.jsonl": "which rows were planted",
+    }
+    links = [Link(one.name, said.get(one.name, "")) for one in saved.files]
+    return Section("raw", "Raw data", links=links)

@@ -1,0 +1,152 @@
+"""The run on one time axis: rows committed, latency by the second, runs of the batch job, and what was killed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lab.measure.latency import Sample
+from lab.report.html import svg
+from lab.report.html.blocks import Chart, Drawing, Table
+from lab.report.html.lines import BOTTOM, NARROW, WIDE, Axis, Frame, Look, Series, framed, legend, look, plotted
+from lab.report.html.svg import Point, decades
+from lab.report.model import AirflowRun, Summary
+from lab.report.saved import Saved
+from lab.report.words import duration, listed, tick, whole
+
+RATE, LATENCY, LANE, PANEL_GAP = 90, 190, 22, 30  # heights in pixels
+TITLE = 18
+WAITING = ("schedule", "queue")
+TITLE_TEXT = "The run, second by second"
+
+
+def timeline(saved: Saved) -> Chart | None:
+    """Latency of a second is that of the alerts whose payments were committed in it."""
+    seconds = {path: by_second(saved.summary, samples) for path, samples in saved.samples.items() if samples}
+    if not seconds:
+        return None
+    said = _said(saved.summary, seconds)
+    wide, narrow = (_drawn(saved, seconds, said, width) for width in (WIDE, NARROW))
+    return Chart("timeline", TITLE_TEXT, said, wide, narrow, _table(saved, seconds))
+
+
+def by_second(summary: Summary, samples: Sequence[Sample]) -> dict[int, list[float]]:
+    """Latencies by whole second since the load began."""
+    found: dict[int, list[float]] = {}
+    for one in samples:
+        found.setdefault(int((one.changed_at - summary.began).total_seconds() // 1), []).append(one.latency_ms)
+    return dict(sorted(found.items()))
+
+
+def _since(summary: Summary, run: AirflowRun) -> tuple[float, float, float]:
+    """When a run was due, began and ended, seconds since the load began."""
+    due = (run.run_after - summary.began).total_seconds()
+    begun = due + sum(run.seconds.get(part, 0.0) for part in WAITING)
+    return due, begun, due + sum(run.seconds.values())
+
+
+def _said(summary: Summary, seconds: dict[str, dict[int, list[float]]]) -> str:
+    killed = listed([f"{one.killed} at {_at(summary, one.at.timestamp()):.0f} s" for one in summary.faults])
+    faults = f"Killed: {killed}" if summary.faults else "Nothing was killed"
+    worst = []
+    for path, found in seconds.items():
+        second = max(found, key=lambda each: max(found[each]))
+        worst.append(f"{path} {duration(max(found[second]))} for a payment of second {second}")
+    return f"{faults}. The latest alert: {', '.join(worst)}."
+
+
+def _at(summary: Summary, timestamp: float) -> float:
+    return timestamp - summary.began.timestamp()
+
+
+def _drawn(saved: Saved, seconds: dict[str, dict[int, list[float]]], said: str, width: int) -> Drawing:
+    summary = saved.summary
+    lines = _lines(seconds)
+    values = [value for found in seconds.values() for each in found.values() for value in each]
+    runs = [(one, _since(summary, one)) for one in summary.airflow_runs]
+    last = max(
+        [summary.workload.duration_s or 1.0, *(end for _, (_, _, end) in runs), *(max(s) for s in seconds.values())]
+    )
+    time = Axis("seconds since the load began", min([0.0, *(due for _, (due, _, _) in runs)]), last, whole)
+    shapes, top = legend(lines, width)
+    if saved.committed:
+        frame, top = _rate(saved, time, width, top)
+        shapes += frame
+    begin = top
+    shapes.append(svg.label("title", (4, top + 10), "latency of the alerts: line median of a second, marks its latest"))
+    frame_of = framed(time, Axis("", *decades(values), tick, log=True), width, top + TITLE, LATENCY, bare=bool(runs))
+    shapes += frame_of.shapes
+    for one in lines:
+        shapes += plotted(one, frame_of)
+    bottom = top + TITLE + LATENCY
+    if runs:
+        lanes, bottom = _lanes(runs, time, frame_of, width, bottom)
+        shapes += lanes
+    shapes += _faults(summary, frame_of, begin, bottom)
+    return Drawing(width, svg.drawn("timeline", (width, round(bottom + BOTTOM)), TITLE_TEXT, said, shapes))
+
+
+def _lines(seconds: dict[str, dict[int, list[float]]]) -> list[Series]:
+    lines = []
+    for path, found in seconds.items():
+        medians: list[Point] = [(second + 0.5, float(np.median(values))) for second, values in found.items()]
+        latest: list[Point] = [(second + 0.5, max(values)) for second, values in found.items()]
+        lines.append(Series(path, look(path), medians, latest))
+    return lines
+
+
+def _rate(saved: Saved, time: Axis, width: int, top: float) -> tuple[list[str], float]:
+    """Rows committed in each second of the load."""
+    offered = saved.summary.workload.rate
+    most = max([offered, *saved.committed.values()])
+    frame = framed(time, Axis("", 0, 1.05 * most, whole), width, top + TITLE, RATE, bare=True)
+    points = [(second + 0.5, float(rows)) for second, rows in sorted(saved.committed.items())]
+    title = f"rows committed in a second; dashed: {offered:,.0f} offered"
+    y = frame.y.at(offered)
+    shapes = [svg.label("title", (4, top + 10), title), *frame.shapes]
+    shapes.append(svg.line("line computed", (frame.x.begin, y), (frame.x.end, y)))
+    shapes += plotted(Series("rows", Look("rows", "circle"), points), frame)
+    return shapes, top + TITLE + RATE + PANEL_GAP / 2
+
+
+def _lanes(
+    runs: Sequence[tuple[AirflowRun, tuple[float, float, float]]], time: Axis, frame: Frame, width: int, top: float
+) -> tuple[list[str], float]:
+    """A lane for each run: hollow while it waits, full while it works."""
+    shapes = [svg.label("title", (4, top + PANEL_GAP - 4), "runs of the batch job: hollow waits, full works")]
+    y = top + PANEL_GAP + 4
+    for one, (due, begun, end) in runs:
+        kind = look(one.path).kind
+        at = [frame.x.at(value) for value in (due, begun, end)]
+        said = f"{one.path}, {one.kind}: due {due:.0f} s, begun {begun:.0f} s, ended {end:.0f} s"
+        shapes.append(svg.bar(f"wait {kind}", (at[0], y), at[1] - at[0], LANE - 8, said))
+        shapes.append(svg.bar(f"work {kind}", (at[1], y), at[2] - at[1], LANE - 8, said))
+        y += LANE
+    shapes.append(svg.line("axis", (frame.x.begin, y), (frame.x.end, y)))
+    for value, text in time.shown(frame.x, 8 if width > NARROW else 4):
+        shapes.append(svg.label("tick", (frame.x.at(value), y + 16), text, "middle"))
+    shapes.append(svg.label("title", ((frame.x.begin + frame.x.end) / 2, y + 36), time.title, "middle"))
+    return shapes, y
+
+
+def _faults(summary: Summary, frame: Frame, top: float, bottom: float) -> list[str]:
+    shapes = []
+    for number, one in enumerate(summary.faults, 1):
+        x = frame.x.at(_at(summary, one.at.timestamp()))
+        shapes.append(svg.line("fault", (x, top + TITLE), (x, bottom)))
+        shapes.append(svg.label("fault-name", (x + 4, top + TITLE + 14 * number + 4), f"{one.killed} killed"))
+    return shapes
+
+
+def _table(saved: Saved, seconds: dict[str, dict[int, list[float]]]) -> Table:
+    spread = sorted(set(saved.committed) | {second for found in seconds.values() for second in found})
+    rows = []
+    for second in spread:
+        row = [str(second), whole(saved.committed.get(second))]
+        for found in seconds.values():
+            values = found.get(second)
+            row += (
+                [str(len(values)), duration(float(np.median(values))), duration(max(values))] if values else ["-"] * 3
+            )
+        rows.append(row)
+    columns = ["second", "rows committed", *(f"{path} {of}" for path in seconds for of in ("alerts", "p50", "max"))]
+    return Table(TITLE_TEXT, columns, rows)

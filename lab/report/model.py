@@ -1,0 +1,194 @@
+"""`summary.json` as values: what the report reads, and the source of its JSON Schema.
+
+`python -m lab.report.model > docs/summary.schema.json` writes the schema anew. Keys are added, never renamed; a key
+that older runs lack has a default. A figure that was not measured is null.
+"""
+
+import sys
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from lab.measure.causes import Explained
+
+SCHEMA_VERSION = 1
+Count = int | float | str | None
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """Milliseconds from raw samples; null where there are too few."""
+
+    n: int
+    p50: float | None
+    p90: float | None
+    p99: float | None
+    max: float | None
+
+
+class RuleFigures(msgspec.Struct, frozen=True):
+    """One rule on one path."""
+
+    version: str
+    alerts: int
+    missing: int
+    extra: int
+    dead_letters: int
+    latency_ms: Latency | None = None
+
+
+class PathFigures(msgspec.Struct, frozen=True):
+    """One path; missing and extra are before explanation. Hops and calm are of log-fed paths, runs of batch."""
+
+    rows_seen: int
+    alerts: int
+    missing: int
+    extra: int
+    explained: int
+    unexplained: int
+    duplicates_suppressed: int
+    dead_letters: int
+    cpu_s: float | None
+    peak_rss_mb: float | None
+    latency_ms: Latency
+    rules: dict[str, RuleFigures]
+    rows_missed: int = 0
+    causes: dict[str, int] = {}
+    runs: int | None = None
+    latency_ms_calm: Latency | None = None
+    hops_ms_p50: dict[str, float | None] = {}
+
+
+class Goal(msgspec.Struct, frozen=True):
+    """ok is null when the goal was not judged in this run."""
+
+    id: str
+    kind: Literal["correctness", "performance"]
+    text: str
+    target: int | float | str
+    measured: dict[str, Count]
+    ok: bool | None
+
+
+class Workload(msgspec.Struct, frozen=True):
+    """What was offered and what came of it; rates are rows per second."""
+
+    profile: str
+    rate: float
+    rows_inserted: int
+    rows_updated: int
+    rows_deleted: int
+    rows_rolled_back: int
+    achieved_rate: float | None = None
+    duration_s: float | None = None
+    records_in_topic: int | None = None
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """A process that was killed on purpose."""
+
+    killed: str
+    at: datetime
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """Two sets of alerts; a fact is (transaction, status, score, reason)."""
+
+    a: str
+    b: str
+    only_a: list[tuple[int, str, int, str]]
+    only_b: list[tuple[int, str, int, str]]
+    unexplained: int
+    explained: list[Explained] = []
+
+
+class Agreement(msgspec.Struct, frozen=True):
+    """All pairs."""
+
+    reference_alerts: int
+    pairs: list[Pair]
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """One class of operation: how many were done, and how many each path saw."""
+
+    done: int
+    seen: dict[str, int]
+
+
+class Window(msgspec.Struct, frozen=True):
+    """Ten minutes of one sensor; average is null without a reading."""
+
+    start: datetime
+    end: datetime
+    sensor_id: str
+    readings: int
+    average: float | None
+
+
+class Temperature(msgspec.Struct, frozen=True):
+    """The small case."""
+
+    windows: list[Window]
+
+
+class AirflowRun(msgspec.Struct, frozen=True):
+    """One run of the batch job; seconds by part, from the moment it was due until its check had ended."""
+
+    dag_run_id: str
+    kind: str
+    run_after: datetime
+    tries: int
+    path: str
+    rows_read: int
+    alerts_written: int
+    cpu_s: float
+    peak_rss_mb: float
+    seconds: dict[str, float]
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A sentence that people say, what this run has to say to it, and the section that shows it."""
+
+    claim: str
+    measured: str
+    verdict: Literal["holds", "holds only if", "not shown here"]
+    section: str = ""
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """The whole file."""
+
+    schema_version: int
+    run_id: str
+    seed: int
+    verdict: Literal["pass", "fail"]
+    began: datetime
+    finished: datetime
+    goals: list[Goal]
+    workload: Workload
+    paths: dict[str, PathFigures]
+    agreement: Agreement
+    losses: dict[str, Loss]
+    environment: dict[str, Any]
+    calm_s: tuple[float, float] | None = None
+    faults: list[Fault] = []
+    temperature: Temperature | None = None
+    airflow_runs: list[AirflowRun] = []
+    batch_interval_s: float | None = None
+    complexity: dict[str, dict[str, Count]] = {}
+    claims: list[Claim] = []
+
+
+def schema() -> bytes:
+    """The JSON Schema of the file."""
+    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Summary)), indent=1) + b"\n"
+
+
+def main() -> None:
+    """Write the schema to stdout."""
+    sys.stdout.write(schema().decode())
+
+
+if __name__ == "__main__":
+    main()
