@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import psycopg2
 import typer
 
-from lab import cli_bench, cli_drill, cli_store
+from lab import cli_bench, cli_drill, cli_report, cli_store
 from lab.console import Progress
 from twinpath.errors import ConfigurationError, TwinpathError, first_line
 
@@ -199,7 +199,7 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave what the run made on the running stack.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Load, kill, fence, compare with the oracle; the last line is the path of the summary."""
+    """Load, kill, fence, compare with the oracle; the last line is the path of the report."""
     from lab.demo import demo as run_demo
 
     options = {"rate": rate, "duration": duration, "seed": seed, "profile": profile}
@@ -213,6 +213,8 @@ rebuild = app.command()(reader_may_leave(cli_store.rebuild))
 dead_letters = app.command("dead-letters")(reader_may_leave(cli_store.dead_letters))
 prune = app.command()(reader_may_leave(cli_store.prune))
 bench = cli_bench.group(app, reader_may_leave)
+report = app.command()(reader_may_leave(cli_report.report))
+compare_runs = app.command("compare-runs")(reader_may_leave(cli_report.compare_runs))
 drill = app.command()(reader_may_leave(cli_drill.drill))
 
 

@@ -22,8 +22,10 @@ from lab.measure.comparison import compare_run
 from lab.measure.evidence import Evidence
 from lab.measure.verdict import PATH as AGENT
 from lab.mid_load import Event, MidLoad
+from lab.report.html.index import write_index
+from lab.report.html.page import render
 from lab.report.summary import write_summary
-from lab.runs import new_run
+from lab.runs import RUNS, new_run
 from lab.stack import process
 from lab.stack.connect import wait_for_tasks
 from lab.stack.scope import Scope
@@ -198,15 +200,17 @@ def demo(
     keep: bool = False,
     **overrides: object,
 ) -> tuple[Path, bool]:
-    """Run the demo; returns the path of its summary and whether every correctness goal was met."""
+    """Run the demo; returns the path of its report and whether every correctness goal was met."""
     run_id, folder = new_run()
     with running_stack(progress, **overrides) as stack:
         settings = run_settings(stack.settings, run_id)
         one = Demo(stack, settings, folder, kills=kills, stream=stream)
         try:
             evidence = one.run(batch=batch)
-            path, passed = write_summary(evidence, folder)
+            passed = write_summary(evidence, folder)
         finally:
             if not keep:
                 one.clean_up()
+    path = render(folder)
+    write_index(RUNS)
     return path, passed

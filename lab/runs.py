@@ -20,3 +20,10 @@ def new_run() -> tuple[str, Path]:
     folder.mkdir(parents=True)
     (folder / OWNER).write_text(json.dumps({"pid": os.getpid()}))
     return run_id, folder
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file as a whole or not at all: a reader never finds half of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(text)
+    part.replace(path)

@@ -30,10 +30,11 @@ def markdown(summary: dict[str, Any]) -> str:
     ]
     for goal in summary["goals"]:
         measured = ", ".join(f"{rule} {value}" for rule, value in goal["measured"].items())
-        lines.append(f"| {'met' if goal['ok'] else 'MISSED'} | {goal['text']} | {goal['target']} | {measured} |")
+        cells = ["met" if goal["ok"] else "MISSED", goal["text"], goal["target"], measured]
+        lines.append(f"| {' | '.join(escaped(str(cell)) for cell in cells)} |")
     lines += [*_paths(summary), *_latency(summary), *_losses(summary)]
     lines += [*_airflow(summary), *_temperature(summary), *_differences(summary)]
-    lines += ["", f"Environment: {msgspec.json.encode(summary['environment']).decode()}", ""]
+    lines += ["", f"Environment: {escaped(msgspec.json.encode(summary['environment']).decode())}", ""]
     return "\n".join(lines)
 
 
@@ -137,13 +138,19 @@ def _differences(summary: dict[str, Any]) -> list[str]:
             for fact in found[:SHOWN]:
                 cause = causes.get((fact[0], side))
                 why = f". Cause {cause['cause'] or 'none'}: {cause['evidence']}" if cause else ""
-                lines.append(f"- only in {name}: transaction {fact[0]}, {fact[1]}, score {fact[2]}: {fact[3]}{why}")
+                said = f"only in {name}: transaction {fact[0]}, {fact[1]}, score {fact[2]}: {fact[3]}{why}"
+                lines.append(f"- {escaped(said)}")
     return ["", "## Differences", "", *lines] if lines else []
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     lines = [columns, ["---"] * len(columns), *rows]
-    return [f"| {' | '.join(str(cell) for cell in line)} |" for line in lines]
+    return [f"| {' | '.join(escaped(str(cell)) for cell in line)} |" for line in lines]
+
+
+def escaped(text: str) -> str:
+    """A text that stays a text in a cell or a line of Markdown, whatever is in it."""
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _cell(value: object) -> str:

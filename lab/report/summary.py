@@ -14,24 +14,28 @@ from lab.measure.latency import Percentiles, Sample, between, hop_medians, perce
 from lab.measure.verdict import PATH as AGENT
 from lab.measure.verdict import RuleEvidence
 from lab.report.batch import beside_sections, pairs, path_sections
+from lab.report.claims import claims
+from lab.report.complexity import complexity
 from lab.report.goals import correctness_goals, count
 from lab.report.losses import losses, rows_seen
-from lab.report.model import SCHEMA_VERSION
+from lab.report.model import SCHEMA_VERSION, Summary
 from lab.report.page import markdown
+from lab.runs import write_whole
 from lab.stack.java import java
 from twinpath.settings import ROOT
 
 
-def write_summary(evidence: Evidence, folder: Path) -> tuple[Path, bool]:
-    """Write both files; returns the path of summary.md and whether the verdict is pass."""
+def write_summary(evidence: Evidence, folder: Path) -> bool:
+    """Write both files, and the latencies; returns whether the verdict is pass."""
     samples = {path: read_samples(evidence.alerts_dsn, path) for path in evidence.compared.log_fed}
     summary = build(evidence, samples)
     samples |= {one.path: one.samples for one in evidence.compared.batch}
+    judged = claims(msgspec.convert(summary, Summary), samples)
+    summary["claims"] = [msgspec.structs.asdict(one) for one in judged]
     write_samples(samples, folder / "latencies.csv")
-    (folder / "summary.json").write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=1))
-    path = folder / "summary.md"
-    path.write_text(markdown(summary))
-    return path, summary["verdict"] == "pass"
+    write_whole(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=1).decode())
+    write_whole(folder / "summary.md", markdown(summary))
+    return bool(summary["verdict"] == "pass")
 
 
 def build(evidence: Evidence, samples: dict[str, list[Sample]]) -> dict[str, Any]:
@@ -73,6 +77,7 @@ def build(evidence: Evidence, samples: dict[str, list[Sample]]) -> dict[str, Any
         },
         "losses": losses(evidence),
         **of_airflow,
+        "complexity": complexity(log_fed | batch_paths),
         "environment": environment(),
     }
 

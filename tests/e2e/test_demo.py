@@ -50,8 +50,9 @@ def test_the_demo_proves_every_path_equal_to_the_oracles_although_two_processes_
     done = subprocess.run(command, capture_output=True, text=True, timeout=540, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     path = Path(done.stdout.strip())
-    assert path.name == "summary.md"
-    assert "pass" in path.read_text().partition("\n")[0]
+    assert path.name == "report.html"
+    assert "<strong>✔ Pass</strong>" in path.read_text()
+    assert "pass" in path.with_name("summary.md").read_text().partition("\n")[0]
     for words in ("killed agent spending", "killed connect", "first alert", "connect: stopped"):
         assert words in done.stderr
     summary = json.loads(path.with_name("summary.json").read_text())

@@ -6,12 +6,14 @@ import msgspec
 
 
 class Table(msgspec.Struct, frozen=True):
-    """Cells are texts and are escaped; the first column names the row; figures are set to the right."""
+    """Cells are texts and are escaped; the first column names the row; those after the `texts` first ones are figures,
+    set to the right; 0: none is. A folded one is opened by its reader."""
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
-    figures: bool = True
+    texts: int = 1
+    folded: bool = False
 
 
 class Drawing(msgspec.Struct, frozen=True):
@@ -47,7 +49,7 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Section(msgspec.Struct, frozen=True):
-    """A part of the page; texts, tables and charts in order; `open` tables are not folded away."""
+    """A part of the page; texts, tables and charts in order."""
 
     id: str
     title: str

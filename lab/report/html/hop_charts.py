@@ -8,7 +8,7 @@ from lab.report.html.lines import LEGEND_ROW, NARROW, WIDE
 from lab.report.html.svg import Scale
 from lab.report.model import AirflowRun, Summary
 from lab.report.saved import Saved
-from lab.report.words import UNKNOWN, duration, whole
+from lab.report.words import duration, whole
 
 BAR, GAP, NUMBER_ROOM = 26, 34, 16  # pixels
 PARTS = {
@@ -122,4 +122,4 @@ def airflow_table(summary: Summary) -> Table:
         for one in summary.airflow_runs
     ]
     columns = ["path", "started", "due (UTC)", "rows read", "alerts", *(f"{part}, s" for part in PARTS), "CPU s", "MB"]
-    return Table("Runs of the batch job under Airflow", columns, rows or [[UNKNOWN] * len(columns)])
+    return Table("Runs of the batch job under Airflow", columns, rows, texts=3)

@@ -7,7 +7,7 @@ import numpy as np
 from lab.measure.latency import P99_LEAST
 from lab.report.html.blocks import Chart, Table
 from lab.report.html.lines import Axis, Look, Series, line_chart, look
-from lab.report.html.svg import Point, decades
+from lab.report.html.svg import Point, around
 from lab.report.model import Summary
 from lab.report.saved import Saved
 from lab.report.words import duration, listed, tick, times, whole
@@ -63,10 +63,10 @@ def staleness(saved: Saved) -> Chart | None:
         for path, values in calm.items()
         if values
     ]
-    low, high = decades([value for values in [*found.values(), *calm.values()] for value in values])
+    low, high = around([value for values in [*found.values(), *calm.values()] for value in values])
     interval_s, runs_s = saved.summary.batch_interval_s, run_seconds(saved.summary)
     if interval_s and runs_s:
-        high = max(high, decades([1000 * (interval_s + max(runs_s))])[1])
+        high = max(high, around([1000 * (interval_s + max(runs_s))])[1])
         name = f"computed: a run every {interval_s:.0f} s that takes {np.median(runs_s):.0f} s"
         lines.append(Series(name, Look(COMPUTED, "circle"), _computed_line(low, high, interval_s, runs_s)))
     said = _staleness_said(found)
@@ -138,7 +138,7 @@ def spectrum(saved: Saved) -> Chart | None:
         lines.append(Series(path, look(path), points, points))
         figures = {q: duration(_p(values, q)) for q in given(len(values))}
         rows.append([path, whole(len(values)), *(figures.get(q, "-") for q in SPECTRUM), duration(max(values))])
-    low, high = decades([value for one in lines for _, value in one.points])
+    low, high = around([value for one in lines for _, value in one.points])
     said = f"{_tail_said(found)} A p95 is given from 200 samples on, a p99 from 1,000, a p99.9 from 10,000."
     title = "Percentiles of the latency"
     ticks = [(_nines(q), f"p{q:g}") for q in SPECTRUM if q in (25.0, 50.0, 90.0, 99.0, 99.9)]

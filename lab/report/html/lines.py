@@ -85,11 +85,17 @@ def framed(x: Axis, y: Axis, width: int, top: float, height: int, *, bare: bool 
     for value, text in x.shown(across, 8 if width > NARROW else 4):
         shapes.append(svg.line("grid", (across.at(value), top + TOP), (across.at(value), bottom)))
         if not bare:
-            shapes.append(svg.label("tick", (across.at(value), bottom + 16), text, "middle"))
+            shapes.append(tick_below(across.at(value), bottom, text, width))
     shapes.append(svg.line("axis", (TICK_ROOM, bottom), (width - RIGHT, bottom)))
     if not bare:
         shapes.append(svg.label("title", ((TICK_ROOM + width - RIGHT) / 2, bottom + 36), x.title, "middle"))
     return Frame(across, down, shapes, height)
+
+
+def tick_below(x: float, bottom: float, text: str, width: int) -> str:
+    """What an x axis says at `x`, kept on the page."""
+    anchor = "end" if x + len(text) * svg.CHARACTER / 2 > width else "middle"
+    return svg.label("tick", (x, bottom + 16), text, anchor)
 
 
 def legend(series: Sequence[Series], width: int) -> tuple[list[str], float]:

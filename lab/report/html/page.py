@@ -1,6 +1,5 @@
 """`report.html` of a run folder, and its charts as files: from saved data alone, without a service or a network."""
 
-import os
 import re
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from lab.report.html.blocks import Section
 from lab.report.html.svg import TEMPLATES, standing_alone
 from lab.report.html.verdict import head, headline
 from lab.report.saved import Saved, read_run
+from lab.runs import write_whole
 
 REPORT = "report.html"
 
@@ -21,9 +21,9 @@ def render(folder: Path) -> Path:
     saved = read_run(folder)
     parts, absent = _sections(saved)
     for chart in (chart for part in parts for chart in part.charts):
-        replace(folder / f"{chart.name}.svg", standing_alone(chart.wide.svg))
+        write_whole(folder / f"{chart.name}.svg", standing_alone(chart.wide.svg))
     path = folder / REPORT
-    replace(path, page("report.html.j2", saved=saved, head=head(saved), sections=parts, absent=absent))
+    write_whole(path, page("report.html.j2", saved=saved, head=head(saved), sections=parts, absent=absent))
     return path
 
 
@@ -65,10 +65,3 @@ def page(template: str, **values: object) -> str:
 def firm(text: str) -> str:
     """No line breaks between a figure and its unit."""
     return re.sub(r"(?<=\d) (?=(ms|s|min)\b)", "\N{NO-BREAK SPACE}", text)
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a file as a whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text)
-    part.replace(path)

@@ -79,7 +79,8 @@ def losses(summary: Summary) -> Section | None:
     """By class of operation."""
     if not summary.losses:
         return None
-    paths = list(dict.fromkeys(path for one in summary.losses.values() for path in one.seen))
+    seen = dict.fromkeys(path for one in summary.losses.values() for path in one.seen)
+    paths = [*(path for path in summary.paths if path in seen), *(path for path in seen if path not in summary.paths)]
     rows = [
         [name, whole(one.done), *(whole(one.seen.get(path)) for path in paths)] for name, one in summary.losses.items()
     ]
@@ -97,12 +98,17 @@ def agreement(summary: Summary) -> Section | None:
     if not pairs:
         return None
     rows = [[one.a, one.b, whole(len(one.only_b)), whole(len(one.only_a)), whole(one.unexplained)] for one in pairs]
-    tables = [Table("Alerts held against the oracles", ["alerts of", "against", "missing", "extra", "no cause"], rows)]
+    tables = [
+        Table(
+            "Alerts held against the oracles", ["alerts of", "against", "missing", "extra", "no cause"], rows, texts=2
+        )
+    ]
     every = [row for one in pairs for row in _differences(one)]
     notes = []
     if every:
         columns = ["path", "side", "payment", "status", "score", "reason", "cause", "evidence"]
-        tables.append(Table("The differences", columns, every[:SHOWN], figures=False))
+        title = f"The {len(every)} differences with their causes"
+        tables.append(Table(title, columns, every[:SHOWN], texts=0, folded=True))
         if len(every) > SHOWN:
             notes.append(f"{SHOWN} of {len(every)} differences are shown; all are in {SUMMARY}.")
     return Section("agreement", "Do the alerts agree?", tables=tables, notes=notes)
@@ -157,7 +163,7 @@ def complexity(summary: Summary) -> Section | None:
         "Counted from the code, besides PostgreSQL. A batch run starts a Java machine of its own and ends it. Python "
         "packages are one environment for all paths."
     )
-    table = Table("Counted, not judged", ["", *paths], rows, figures=False)
+    table = Table("Counted, not judged", ["", *paths], rows, texts=0)
     return Section("complexity", "What one has to run", tables=[table], notes=[note])
 
 
@@ -168,7 +174,7 @@ def claim_table(saved: Saved) -> Section | None:
         return None
     rows = [[one.claim, one.measured, one.verdict] for one in found]
     notes = [f"Not shown by this run: {'; '.join(NOT_SHOWN)}.", "One run on one machine: no sentence is proved by it."]
-    table = Table("Sentences and figures", ["they say", "measured here", "verdict"], rows, figures=False)
+    table = Table("Sentences and figures", ["they say", "measured here", "verdict"], rows, texts=0)
     return Section("claims", "What people say, and what was measured", tables=[table], notes=notes)
 
 
@@ -181,7 +187,7 @@ def environment(saved: Saved) -> Section:
         else:
             said = ", ".join(str(each) for each in value) if isinstance(value, list) else str(value)
             rows.append([name.replace("_", " "), said])
-    table = Table("Environment", ["", "found"], rows, figures=False)
+    table = Table("Environment", ["", "found"], rows, texts=0)
     return Section("environment", "Environment", tables=[table])
 
 
@@ -203,7 +209,7 @@ def reproduce(saved: Saved) -> Section:
         ),
     ]
     rows = [[one.name, whole(one.size), one.sha256] for one in saved.files]
-    table = Table("Files and their SHA-256", ["file", "bytes", "SHA-256"], rows, figures=False)
+    table = Table("Files and their SHA-256", ["file", "bytes", "SHA-256"], rows, texts=0)
     return Section("reproduce", "Reproduce", texts=texts, tables=[table])
 
 

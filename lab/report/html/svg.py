@@ -34,18 +34,20 @@ class Scale(msgspec.Struct, frozen=True):
     def ticks(self, wanted: int = 6) -> list[float]:
         """Round values from low to high."""
         if self.log:
-            return [10.0**power for power in range(round(log10(self.low)), round(log10(self.high)) + 1)]
+            return [10.0**power for power in range(ceil(log10(self.low)), floor(log10(self.high)) + 1)]
         rough = (self.high - self.low) / wanted
         size = 10 ** floor(log10(rough))
         step = next(size * one for one in STEPS if size * one >= rough)
         return [step * number for number in range(ceil(self.low / step), floor(self.high / step) + 1)]
 
 
-def decades(values: Sequence[float]) -> tuple[float, float]:
-    """The powers of ten around the positive values: (1, 1000) when there are none, never equal."""
+def around(values: Sequence[float]) -> tuple[float, float]:
+    """Ends of a logarithmic axis for the positive values: a power of ten below, 1, 2 or 5 of one above, at least ten
+    times apart; (1, 1000) when there are none."""
     positive = [value for value in values if value > 0] or [1.0, 1000.0]
-    low, high = floor(log10(min(positive))), ceil(log10(max(positive)))
-    return 10.0**low, 10.0 ** max(high, low + 1)
+    low, most = 10.0 ** floor(log10(min(positive))), max(positive)
+    below = 10.0 ** floor(log10(most))
+    return low, max(10 * low, next(step * below for step in (1, 2, 5, 10) if step * below >= most))
 
 
 def element(name: str, attributes: Mapping[str, object], text: str | None = None) -> str:

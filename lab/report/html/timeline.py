@@ -7,13 +7,27 @@ import numpy as np
 from lab.measure.latency import Sample
 from lab.report.html import svg
 from lab.report.html.blocks import Chart, Drawing, Table
-from lab.report.html.lines import BOTTOM, NARROW, WIDE, Axis, Frame, Look, Series, framed, legend, look, plotted
-from lab.report.html.svg import Point, decades
+from lab.report.html.lines import (
+    BOTTOM,
+    NARROW,
+    WIDE,
+    Axis,
+    Frame,
+    Look,
+    Series,
+    framed,
+    legend,
+    look,
+    plotted,
+    tick_below,
+)
+from lab.report.html.svg import Point, around
 from lab.report.model import AirflowRun, Summary
 from lab.report.saved import Saved
 from lab.report.words import duration, listed, tick, whole
 
 RATE, LATENCY, LANE, PANEL_GAP = 90, 190, 22, 30  # heights in pixels
+MARKS = 8  # on a line, beside its dashes
 TITLE = 18
 WAITING = ("schedule", "queue")
 TITLE_TEXT = "The run, second by second"
@@ -66,17 +80,20 @@ def _drawn(saved: Saved, seconds: dict[str, dict[int, list[float]]], said: str, 
     last = max(
         [summary.workload.duration_s or 1.0, *(end for _, (_, _, end) in runs), *(max(s) for s in seconds.values())]
     )
-    time = Axis("seconds since the load began", min([0.0, *(due for _, (due, _, _) in runs)]), last, whole)
+    time = Axis("seconds since the load began", 0.0, last, whole)
     shapes, top = legend(lines, width)
     if saved.committed:
         frame, top = _rate(saved, time, width, top)
         shapes += frame
     begin = top
-    shapes.append(svg.label("title", (4, top + 10), "latency of the alerts: line median of a second, marks its latest"))
-    frame_of = framed(time, Axis("", *decades(values), tick, log=True), width, top + TITLE, LATENCY, bare=bool(runs))
+    shapes.append(
+        svg.label("title", (4, top + 10), "latency of the alerts: line median of a second, above it the latest")
+    )
+    frame_of = framed(time, Axis("", *around(values), tick, log=True), width, top + TITLE, LATENCY, bare=bool(runs))
     shapes += frame_of.shapes
     for one in lines:
         shapes += plotted(one, frame_of)
+    shapes += _whiskers(seconds, frame_of)
     bottom = top + TITLE + LATENCY
     if runs:
         lanes, bottom = _lanes(runs, time, frame_of, width, bottom)
@@ -89,9 +106,17 @@ def _lines(seconds: dict[str, dict[int, list[float]]]) -> list[Series]:
     lines = []
     for path, found in seconds.items():
         medians: list[Point] = [(second + 0.5, float(np.median(values))) for second, values in found.items()]
-        latest: list[Point] = [(second + 0.5, max(values)) for second, values in found.items()]
-        lines.append(Series(path, look(path), medians, latest))
+        lines.append(Series(path, look(path), medians, medians[:: max(1, len(medians) // MARKS)]))
     return lines
+
+
+def _whiskers(seconds: dict[str, dict[int, list[float]]], frame: Frame) -> list[str]:
+    """From the median of a second up to its latest alert."""
+    return [
+        svg.line(f"whisker {look(path).kind}", (x, frame.y.at(float(np.median(each)))), (x, frame.y.at(max(each))))
+        for path, found in seconds.items()
+        for x, each in ((frame.x.at(second + 0.5), each) for second, each in found.items())
+    ]
 
 
 def _rate(saved: Saved, time: Axis, width: int, top: float) -> tuple[list[str], float]:
@@ -116,14 +141,14 @@ def _lanes(
     y = top + PANEL_GAP + 4
     for one, (due, begun, end) in runs:
         kind = look(one.path).kind
-        at = [frame.x.at(value) for value in (due, begun, end)]
+        at = [frame.x.at(max(0.0, value)) for value in (due, begun, end)]
         said = f"{one.path}, {one.kind}: due {due:.0f} s, begun {begun:.0f} s, ended {end:.0f} s"
         shapes.append(svg.bar(f"wait {kind}", (at[0], y), at[1] - at[0], LANE - 8, said))
         shapes.append(svg.bar(f"work {kind}", (at[1], y), at[2] - at[1], LANE - 8, said))
         y += LANE
     shapes.append(svg.line("axis", (frame.x.begin, y), (frame.x.end, y)))
     for value, text in time.shown(frame.x, 8 if width > NARROW else 4):
-        shapes.append(svg.label("tick", (frame.x.at(value), y + 16), text, "middle"))
+        shapes.append(tick_below(frame.x.at(value), y, text, width))
     shapes.append(svg.label("title", ((frame.x.begin + frame.x.end) / 2, y + 36), time.title, "middle"))
     return shapes, y
 

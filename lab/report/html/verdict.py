@@ -127,7 +127,7 @@ def goals_table(goals: list[Goal]) -> Table:
         ]
         for goal in sorted(goals, key=lambda one: one.ok is not False)
     ]
-    return Table("What must hold", ["", "goal", "wanted", "measured"], rows, figures=False)
+    return Table("What must hold", ["", "goal", "wanted", "measured"], rows, texts=0)
 
 
 def headline(summary: Summary) -> Section | None:

@@ -1,0 +1,30 @@
+"""Commands on the folders of runs. Registered in lab/cli.py."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+From = Annotated[str | None, typer.Option("--from", help="Folder, name or id of a run; the newest when left out.")]
+Run = Annotated[str, typer.Argument(help="Folder, name or id of a run.")]
+
+
+def report(source: From = None) -> None:
+    """Make report.html of a run anew from its saved data, without any service; prints its path."""
+    from lab.report.html.index import write_index
+    from lab.report.html.page import render
+    from lab.report.moved import find_run, latest_run
+    from lab.runs import RUNS
+
+    folder = latest_run() if source is None else find_run(source)
+    path = render(folder)
+    if folder.resolve().parent == RUNS:
+        write_index(RUNS)
+    sys.stdout.write(f"{path}\n")
+
+
+def compare_runs(a: Run, b: Run) -> None:
+    """Show which figures of two runs moved, and by how much."""
+    from lab.report import moved
+
+    sys.stdout.write(f"{moved.compare_runs(moved.find_run(a), moved.find_run(b))}\n")
