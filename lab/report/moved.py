@@ -15,7 +15,7 @@ Figure = float | int | str | None
 def find_run(name: str) -> Path:
     """A folder by its path, its name under runs/, or the id that ends its name."""
     given = Path(name)
-    if given.is_dir():
+    if name and given.is_dir():
         return given
     found = sorted(path for path in RUNS.glob(f"*{name}") if path.is_dir()) if name and "/" not in name else []
     if len(found) == 1:

@@ -43,7 +43,10 @@ def path_figures(path: str, samples: list[Sample]) -> dict[str, Any]:
     }  # fmt: skip
     if path in LOG_FED:
         calm = [one for one in samples if 10 <= (one.changed_at - BEGAN).total_seconds() < 20]
-        found |= {"latency_ms_calm": latency(calm), "hops_ms_p50": dict(zip(HOPS, (2.0, 3.0, 4.0, 1.0, 5.0)))}
+        found |= {
+            "latency_ms_calm": latency(calm),
+            "hops_ms_p50": dict(zip(HOPS, (2.0, 3.0, 4.0, 1.0, 5.0), strict=True)),
+        }
     return found
 
 

@@ -71,7 +71,7 @@ def staleness(saved: Saved) -> Chart | None:
         lines.append(Series(name, Look(COMPUTED, "circle"), _computed_line(low, high, interval_s, runs_s)))
     said = _staleness_said(found)
     title = "How long after its commit a payment had its alert"
-    x = Axis("time from the commit of the payment to the commit of its alert", low, high, tick, log=True)
+    x = Axis("from commit of payment to commit of alert", low, high, tick, log=True)
     y = Axis("% of the alerts", 0, 100, whole)
     wide, narrow = line_chart("staleness", title, said, lines, x, y)
     rows = [[path, *_row(values)] for path, values in found.items()]

@@ -27,6 +27,7 @@ from lab.report.saved import Saved
 from lab.report.words import duration, listed, tick, whole
 
 RATE, LATENCY, LANE, PANEL_GAP = 90, 190, 22, 30  # heights in pixels
+NAME_ROOM = 0.4  # decades of the axis for the name of a fault
 MARKS = 8  # on a line, beside its dashes
 TITLE = 18
 WAITING = ("schedule", "queue")
@@ -86,10 +87,10 @@ def _drawn(saved: Saved, seconds: dict[str, dict[int, list[float]]], said: str, 
         frame, top = _rate(saved, time, width, top)
         shapes += frame
     begin = top
-    shapes.append(
-        svg.label("title", (4, top + 10), "latency of the alerts: line median of a second, above it the latest")
-    )
-    frame_of = framed(time, Axis("", *around(values), tick, log=True), width, top + TITLE, LATENCY, bare=bool(runs))
+    shapes.append(svg.label("title", (4, top + 10), "latency: median of each second, up to its latest"))
+    low, high = around(values)
+    latencies = Axis("", low, high * 10 ** (NAME_ROOM * len(summary.faults)), tick, log=True)
+    frame_of = framed(time, latencies, width, top + TITLE, LATENCY, bare=bool(runs))
     shapes += frame_of.shapes
     for one in lines:
         shapes += plotted(one, frame_of)
@@ -125,7 +126,7 @@ def _rate(saved: Saved, time: Axis, width: int, top: float) -> tuple[list[str], 
     most = max([offered, *saved.committed.values()])
     frame = framed(time, Axis("", 0, 1.05 * most, whole), width, top + TITLE, RATE, bare=True)
     points = [(second + 0.5, float(rows)) for second, rows in sorted(saved.committed.items())]
-    title = f"rows committed in a second; dashed: {offered:,.0f} offered"
+    title = f"writes committed in a second; dashed: {offered:,.0f} inserts offered"
     y = frame.y.at(offered)
     shapes = [svg.label("title", (4, top + 10), title), *frame.shapes]
     shapes.append(svg.line("line computed", (frame.x.begin, y), (frame.x.end, y)))
@@ -173,5 +174,5 @@ def _table(saved: Saved, seconds: dict[str, dict[int, list[float]]]) -> Table:
                 [str(len(values)), duration(float(np.median(values))), duration(max(values))] if values else ["-"] * 3
             )
         rows.append(row)
-    columns = ["second", "rows committed", *(f"{path} {of}" for path in seconds for of in ("alerts", "p50", "max"))]
+    columns = ["second", "writes committed", *(f"{path} {of}" for path in seconds for of in ("alerts", "p50", "max"))]
     return Table(TITLE_TEXT, columns, rows)
