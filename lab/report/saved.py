@@ -126,7 +126,7 @@ def _samples(path: Path, notes: list[str]) -> dict[str, list[Sample]]:
             else:
                 left_out += 1
     if left_out:
-        notes.append(f"{left_out} latencies of {path.name} are no numbers; they are left out.")
+        notes.append(f"No numbers among the latencies of {path.name}: {left_out}; they are left out.")
     return found
 
 
@@ -147,7 +147,7 @@ def _negative(samples: dict[str, list[Sample]]) -> Iterator[str]:
         below = [one.latency_ms for one in found if one.latency_ms < 0]
         if below:
             yield (
-                f"{len(below)} latencies of {path} are negative, down to {min(below):.1f} ms: the clock was set back, "
+                f"Negative latencies of {path}: {len(below)} of {len(found)}, down to {min(below):.1f} ms: the clock was set back, "
                 "or the stamps are of two servers. They count as they are; a logarithmic axis cannot show them."
             )
 

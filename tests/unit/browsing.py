@@ -67,7 +67,8 @@ def browse(page: Path, folder: Path, *, dark: bool = False) -> Seen:
     log = folder / "net.json"
     command = [
         str(CHROMIUM), *ALONE, *(["--no-sandbox"] if os.geteuid() == 0 else []),
-        f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}", "--enable-logging=stderr", "--window-size=1500,1000",
+        f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}", "--enable-logging=stderr",
+        "--window-size=1500,1000",
         f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--dump-dom", page.as_uri(),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)

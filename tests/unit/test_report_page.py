@@ -162,7 +162,7 @@ def test_equal_latencies_draw_a_step(tmp_path: Path) -> None:
 def test_a_negative_latency_is_flagged_and_counts_as_it_is(tmp_path: Path) -> None:
     found = [Sample("spending", BEGAN, value, (None,) * 5) for value in (-5.0, 10.0, 20.0)]
     text, _ = page_of(write_run(tmp_path / "run", {"agent": found}))
-    assert "1 latencies of agent are negative, down to -5.0 ms" in text.partition("<main")[0]
+    assert "Negative latencies of agent: 1 of 3, down to -5.0\N{NO-BREAK SPACE}ms" in text.partition("<main")[0]
     assert "p50 10 ms" in text
     assert read_run(tmp_path / "run").samples["agent"][0].latency_ms == -5.0
 
@@ -172,7 +172,7 @@ def test_latencies_that_are_no_numbers_are_left_out_and_counted(tmp_path: Path) 
     with (folder / "latencies.csv").open("a") as more:
         more.write(f"agent,spending,{BEGAN.isoformat()},nan,,,,,\n")
     text, _ = page_of(folder)
-    assert "1 latencies of latencies.csv are no numbers; they are left out." in text
+    assert "No numbers among the latencies of latencies.csv: 1; they are left out." in text
 
 
 def test_a_figure_that_was_not_measured_is_a_dash_and_not_nought(tmp_path: Path) -> None:

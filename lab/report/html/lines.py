@@ -82,20 +82,27 @@ def framed(x: Axis, y: Axis, width: int, top: float, height: int, *, bare: bool 
     for value, text in y.shown(down, 5):
         shapes.append(svg.line("grid", (TICK_ROOM, down.at(value)), (width - RIGHT, down.at(value))))
         shapes.append(svg.label("tick", (TICK_ROOM - 6, down.at(value) + 4), text, "end"))
-    for value, text in x.shown(across, 8 if width > NARROW else 4):
-        shapes.append(svg.line("grid", (across.at(value), top + TOP), (across.at(value), bottom)))
-        if not bare:
-            shapes.append(tick_below(across.at(value), bottom, text, width))
+    ticks = x.shown(across, 8 if width > NARROW else 4)
+    shapes += [svg.line("grid", (across.at(value), top + TOP), (across.at(value), bottom)) for value, _ in ticks]
+    if not bare:
+        shapes += ticks_below(across, ticks, bottom, width)
     shapes.append(svg.line("axis", (TICK_ROOM, bottom), (width - RIGHT, bottom)))
     if not bare:
         shapes.append(svg.label("title", ((TICK_ROOM + width - RIGHT) / 2, bottom + 36), x.title, "middle"))
     return Frame(across, down, shapes, height)
 
 
-def tick_below(x: float, bottom: float, text: str, width: int) -> str:
-    """What an x axis says at `x`, kept on the page."""
-    anchor = "end" if x + len(text) * svg.CHARACTER / 2 > width else "middle"
-    return svg.label("tick", (x, bottom + 16), text, anchor)
+def ticks_below(across: Scale, ticks: Sequence[tuple[float, str]], bottom: float, width: int) -> list[str]:
+    """What an x axis says, kept on the page and out of each other's way."""
+    shapes = []
+    free = 0.0
+    for value, text in ticks:
+        x, half = across.at(value), len(text) * svg.CHARACTER / 2
+        middle = min(x, width - half)
+        if middle - half >= free:
+            shapes.append(svg.label("tick", (middle, bottom + 16), text, "middle"))
+            free = middle + half + 4
+    return shapes
 
 
 def legend(series: Sequence[Series], width: int) -> tuple[list[str], float]:

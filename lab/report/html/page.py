@@ -63,5 +63,5 @@ def page(template: str, **values: object) -> str:
 
 
 def firm(text: str) -> str:
-    """No line breaks between a figure and its unit."""
-    return re.sub(r"(?<=\d) (?=(ms|s|min)\b)", "\N{NO-BREAK SPACE}", text)
+    """No line breaks between a figure and its unit, nor within `n = 41`."""
+    return re.sub(r"(?<=\d) (?=(ms|s|min)\b)|(?<=n) (?==)|(?<=n =) ", "\N{NO-BREAK SPACE}", text)

@@ -19,7 +19,7 @@ from lab.report.html.lines import (
     legend,
     look,
     plotted,
-    tick_below,
+    ticks_below,
 )
 from lab.report.html.svg import Point, around
 from lab.report.model import AirflowRun, Summary
@@ -148,8 +148,7 @@ def _lanes(
         shapes.append(svg.bar(f"work {kind}", (at[1], y), at[2] - at[1], LANE - 8, said))
         y += LANE
     shapes.append(svg.line("axis", (frame.x.begin, y), (frame.x.end, y)))
-    for value, text in time.shown(frame.x, 8 if width > NARROW else 4):
-        shapes.append(tick_below(frame.x.at(value), y, text, width))
+    shapes += ticks_below(frame.x, time.shown(frame.x, 8 if width > NARROW else 4), y, width)
     shapes.append(svg.label("title", ((frame.x.begin + frame.x.end) / 2, y + 36), time.title, "middle"))
     return shapes, y
 
