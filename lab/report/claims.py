@@ -81,7 +81,10 @@ def _every_change(summary: Summary, _: Samples) -> Iterator[Claim]:
         return
     done = {name: summary.losses[name].done for name in classes}
     seen = {path: {name: summary.losses[name].seen.get(path, 0) for name in classes} for path in paths}
-    said = [f"{path} {', '.join(f'{seen[path][name]} of {done[name]} {name}s' for name in classes)}" for path in paths]
+    said = [
+        f"{path} {', '.join(f'{name} {whole(seen[path][name])} of {whole(done[name])}' for name in classes)}"
+        for path in paths
+    ]
     ok = all(seen[path] == done for path in paths if path != BATCH)
     yield Claim("INSERT, UPDATE and DELETE are all captured", "; ".join(said), _verdict(ok), "losses")
 

@@ -115,11 +115,11 @@ def airflow_table(summary: Summary) -> Table:
             f"{one.run_after:%H:%M:%S}",
             whole(one.rows_read),
             whole(one.alerts_written),
-            *(f"{ms / 1000:.1f}" for ms in grouped(one).values()),
+            f"{sum(one.seconds.values()):.1f}",
             f"{one.cpu_s:.1f}",
             whole(one.peak_rss_mb),
         ]
         for one in summary.airflow_runs
     ]
-    columns = ["path", "started", "due (UTC)", "rows read", "alerts", *(f"{part}, s" for part in PARTS), "CPU s", "MB"]
+    columns = ["path", "started", "due (UTC)", "rows read", "alerts", "due to checked, s", "CPU s", "peak MB"]
     return Table("Runs of the batch job under Airflow", columns, rows, texts=3)

@@ -23,7 +23,17 @@ def render(folder: Path) -> Path:
     for chart in (chart for part in parts for chart in part.charts):
         write_whole(folder / f"{chart.name}.svg", standing_alone(chart.wide.svg))
     path = folder / REPORT
-    write_whole(path, page("report.html.j2", saved=saved, head=head(saved), sections=parts, absent=absent))
+    write_whole(
+        path,
+        page(
+            "report.html.j2",
+            saved=saved,
+            head=head(saved),
+            sections=parts,
+            absent=absent,
+            ids=[part.id for part in parts],
+        ),
+    )
     return path
 
 

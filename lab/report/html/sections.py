@@ -174,7 +174,13 @@ def claim_table(saved: Saved) -> Section | None:
         return None
     rows = [[one.claim, one.measured, one.verdict] for one in found]
     notes = [f"Not shown by this run: {'; '.join(NOT_SHOWN)}.", "One run on one machine: no sentence is proved by it."]
-    table = Table("Sentences and figures", ["they say", "measured here", "verdict"], rows, texts=0)
+    table = Table(
+        "Sentences and figures",
+        ["they say", "measured here", "verdict"],
+        rows,
+        texts=0,
+        to=[one.section for one in found],
+    )
     return Section("claims", "What people say, and what was measured", tables=[table], notes=notes)
 
 
