@@ -148,7 +148,8 @@ def _negative(samples: dict[str, list[Sample]]) -> Iterator[str]:
         if below:
             yield (
                 f"Negative latencies of {path}: {len(below)} of {len(found)}, down to {min(below):.1f} ms: "
-                "the clock was set back, or the stamps are of two servers. They count as they are; a logarithmic axis cannot show them."
+                "the clock was set back, or the stamps are of two servers. "
+                "They count as they are; a logarithmic axis cannot show them."
             )
 
 

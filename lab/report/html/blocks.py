@@ -7,7 +7,10 @@ import msgspec
 
 class Table(msgspec.Struct, frozen=True):
     """Cells are texts and are escaped; the first column names the row; those after the `texts` first ones are figures,
-    set to the right; 0: none is. A folded one is opened by its reader. `to` are the sections that the last cells of the rows lead to."""
+    set to the right; 0: none is. A folded one is opened by its reader.
+
+    `to` are the sections that the last cells of the rows lead to.
+    """
 
     caption: str
     columns: Sequence[str]
