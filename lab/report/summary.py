@@ -28,11 +28,16 @@ from twinpath.settings import ROOT
 def write_summary(evidence: Evidence, folder: Path) -> bool:
     """Write both files, and the latencies; returns whether the verdict is pass."""
     samples = {path: read_samples(evidence.alerts_dsn, path) for path in evidence.compared.log_fed}
+    return write_files(evidence, samples, folder)
+
+
+def write_files(evidence: Evidence, samples: dict[str, list[Sample]], folder: Path) -> bool:
+    """`write_summary` with the samples of the log-fed paths at hand."""
     summary = build(evidence, samples)
-    samples |= {one.path: one.samples for one in evidence.compared.batch}
-    judged = claims(msgspec.convert(summary, Summary), samples)
+    every = samples | {one.path: one.samples for one in evidence.compared.batch}
+    judged = claims(msgspec.convert(summary, Summary), every)
     summary["claims"] = [msgspec.structs.asdict(one) for one in judged]
-    write_samples(samples, folder / "latencies.csv")
+    write_samples(every, folder / "latencies.csv")
     write_whole(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=1).decode())
     write_whole(folder / "summary.md", markdown(summary))
     return bool(summary["verdict"] == "pass")

@@ -18,7 +18,7 @@ from lab.report.html.svg import TEMPLATES, Scale, around
 from lab.report.model import Summary, schema
 from lab.report.page import escaped
 from lab.report.saved import read_run
-from lab.report.summary import build
+from lab.report.summary import build, write_files
 from tests.unit.saved_runs import BEGAN, samples_of, summary, write_run
 from tests.unit.test_report import evidence, with_batch, with_stream
 from twinpath.settings import ROOT
@@ -277,6 +277,19 @@ def test_no_two_paths_share_a_hue_a_mark_or_a_dash() -> None:
 def test_the_schema_in_the_repository_is_that_of_the_summary() -> None:
     found = (ROOT / "docs" / "summary.schema.json").read_bytes()
     assert found == schema(), "python -m lab.report.model > docs/summary.schema.json"
+
+
+def test_what_the_demo_writes_becomes_a_page(tmp_path: Path) -> None:
+    assert write_files(with_batch(), {"agent": samples_of("agent")}, tmp_path)
+    text, outline = page_of(tmp_path)
+    assert [one for one in outline.sections if one in {"airflow", "temperature", "complexity", "claims", "hops"}] == [
+        "hops", "complexity", "airflow", "temperature", "claims",
+    ]  # fmt: skip
+    saved = read_run(tmp_path)
+    assert {path: len(found) for path, found in saved.samples.items()} == {"agent": 60, "spark_batch": 2}
+    assert saved.summary.claims
+    assert "computed: a run every 60 s" in text
+    assert "Missing" in (tmp_path / "summary.md").read_text()
 
 
 @pytest.mark.parametrize("run", [evidence(), with_batch(), with_stream()], ids=["agents", "batch", "stream"])
