@@ -1,7 +1,6 @@
 """The `twinpath` command. Data goes to stdout, messages to stderr; the exit status is that of the error.
 
-0 done, 1 a correctness goal was missed, 2 usage, 3 the machine lacks something, 4 a component failed,
-130 interrupted.
+0 done, 1 a correctness goal missed, 2 usage, 3 the machine lacks something, 4 a component failed, 130 interrupted.
 """
 
 import logging
@@ -149,8 +148,9 @@ def alerts(
     from lab import watch_alerts
     from lab.stack.stack import standard_stack
 
-    stack = standard_stack(Progress(quiet=True))
-    watch_alerts.show(stack, follow=follow, user=user, all_versions=all_versions, as_json=json)
+    watch_alerts.show(
+        standard_stack(Progress(quiet=True)), follow=follow, user=user, all_versions=all_versions, as_json=json
+    )
 
 
 @app.command()

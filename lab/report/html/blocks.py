@@ -53,11 +53,12 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Section(msgspec.Struct, frozen=True):
-    """A part of the page; texts, tables and charts in order."""
+    """A part of the page, in this order; a command stands with what it is for."""
 
     id: str
     title: str
     texts: Sequence[Text] = ()
+    commands: Sequence[tuple[str, str]] = ()
     tables: Sequence[Table] = ()
     charts: Sequence[Chart] = ()
     links: Sequence[Link] = ()

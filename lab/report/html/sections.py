@@ -1,5 +1,7 @@
 """The sections below the first screen, in order; one without data is None, and the page names it as not measured."""
 
+from shlex import quote
+
 from lab.measure.causes import Explained
 from lab.report.claims import NOT_SHOWN, claims
 from lab.report.html.blocks import Link, Section, Table, Text
@@ -202,21 +204,19 @@ def reproduce(saved: Saved) -> Section:
     summary, work = saved.summary, saved.summary.workload
     command = (
         f"twinpath demo --rate {work.rate:.0f} --duration {work.duration_s or 0:.0f} --seed {summary.seed} "
-        f"--profile {work.profile}"
+        f"--profile {quote(work.profile)}"
     )
     command += "" if summary.faults else " --no-kills"
     command += "" if summary.airflow_runs else " --no-batch"
     command += "" if "spark_stream" in summary.paths else " --no-spark-stream"
-    texts = [
-        Text([f"The same load: {command}"]),
-        Text([f"This page from the saved data: twinpath report --from {saved.folder.name}"]),
-        Text(
-            ["The seed fixes rows, times and planted fraud. When transactions commit, and so latencies, it does not."]
-        ),
-    ]
+    said = "The seed fixes rows, times and planted fraud. When transactions commit, and so latencies, it does not."
     rows = [[one.name, whole(one.size), one.sha256] for one in saved.files]
     table = Table("Files and their SHA-256", ["file", "bytes", "SHA-256"], rows, texts=0)
-    return Section("reproduce", "Reproduce", texts=texts, tables=[table])
+    commands = [
+        ("The same load:", command),
+        ("This page from the saved data:", f"twinpath report --from {quote(saved.folder.name)}"),
+    ]
+    return Section("reproduce", "Reproduce", texts=[Text([said])], commands=commands, tables=[table])
 
 
 def limits(summary: Summary) -> Section:
