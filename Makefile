@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo up down test test-long unit lint check format lock lock-jars
+.PHONY: help setup demo up down test test-long unit lint check format lock lock-jars env-example
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## .venv, Java and jars; the second time it only looks
 	@$(PYTHON) lab/bootstrap.py
@@ -42,6 +42,9 @@ format: setup ## ruff's formatting
 lock: setup ## write requirements.lock anew from what is installed
 	@{ echo "# The whole tree that requirements.txt resolved to (\`make lock\` writes it anew); used as constraints."; \
 	   $(BIN)/python -m pip freeze --all --exclude pip --exclude twinpath --exclude-editable | grep -v '^-e'; } > requirements.lock
+
+env-example: setup ## write .env.example anew from the settings
+	@$(BIN)/python -m twinpath.env_example > .env.example.new && mv .env.example.new .env.example
 
 lock-jars: setup ## fetch all jars and write lab/stack/jars/jars.lock anew
 	@$(PYTHON) lab/bootstrap.py --lock-jars

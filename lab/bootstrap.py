@@ -2,6 +2,7 @@
 
     python3 lab/bootstrap.py             set up what is missing; a second time it only looks
     python3 lab/bootstrap.py --lock-jars write lab/stack/jars/jars.lock anew from what was retrieved
+    python3 lab/bootstrap.py --jars-only Java and jars for a .venv that holds pyspark already (images)
 
 Everything lands in this checkout (`.venv/`, `.twinpath/`); after the first time no network is needed.
 Exit status 3 means that the machine lacks something, and the last line says what to do.
@@ -302,11 +303,13 @@ def main() -> int:
     """Set up; 0 when everything is there, 3 when the machine lacks something."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lock-jars", action="store_true", help="write jars.lock from what was retrieved")
+    parser.add_argument("--jars-only", action="store_true", help="leave .venv as it is; it must hold pyspark")
     arguments = parser.parse_args()
     try:
         with only_one():
             java = set_up_java()
-            set_up_venv()
+            if not arguments.jars_only:
+                set_up_venv()
             if arguments.lock_jars:
                 retrieve(java, STATE / "jars")
                 lock_jars()

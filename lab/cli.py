@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import psycopg2
 import typer
 
-from lab import cli_bench, cli_drill, cli_report, cli_store
+from lab import cli_bench, cli_drill, cli_report, cli_source, cli_store
 from lab.console import Progress
 from twinpath.errors import ConfigurationError, TwinpathError, first_line
 
@@ -74,8 +74,7 @@ def up(
     wanted = {name for given in beside or [] for name in given.split(",")}
     if wanted - {"airflow", "spark-stream"}:
         raise ConfigurationError(f"--with: found {', '.join(sorted(wanted))}, wanted airflow or spark-stream")
-    progress = Progress(quiet=quiet)
-    stack = standard_stack(progress)
+    stack = standard_stack(progress := Progress(quiet=quiet))
     stack.up(with_airflow="airflow" in wanted, with_spark_stream="spark-stream" in wanted)
     progress.say("up. Next: twinpath load, twinpath alerts --follow, twinpath status; twinpath env has the DSNs")
 
@@ -164,8 +163,8 @@ def changes(
     from lab import watch_changes
     from lab.stack.stack import standard_stack
 
-    settings = standard_stack(Progress(quiet=True)).settings
-    watch_changes.show(settings, from_beginning=from_beginning, user=user, as_json=json)
+    stack = standard_stack(Progress(quiet=True))
+    watch_changes.show(stack.settings, from_beginning=from_beginning, user=user, as_json=json)
 
 
 @app.command()
@@ -181,8 +180,7 @@ def load(
     from lab.load import load_into
     from lab.stack.stack import standard_stack
 
-    progress = Progress(quiet=quiet)
-    stack = standard_stack(progress, rate=rate, duration=duration, seed=seed, profile=profile)
+    stack = standard_stack(progress := Progress(quiet=quiet), rate=rate, duration=duration, seed=seed, profile=profile)
     sys.stdout.write(f"{load_into(stack, progress)}\n")
 
 
@@ -216,6 +214,7 @@ bench = cli_bench.group(app, reader_may_leave)
 report = app.command()(reader_may_leave(cli_report.report))
 compare_runs = app.command("compare-runs")(reader_may_leave(cli_report.compare_runs))
 drill = app.command()(reader_may_leave(cli_drill.drill))
+check_source = app.command("check-source")(reader_may_leave(cli_source.check_source))
 
 
 def run() -> int:

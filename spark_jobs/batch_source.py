@@ -88,15 +88,7 @@ def read_rows(
     spark: SparkSession, dsn: str, held: Snapshot, wanted: Wanted, read: Read, partitions: int, fetchsize: int
 ) -> DataFrame:
     """The wanted rows as ROWS, in no order. `plain` is `spark.read.jdbc` as most people write it."""
-    target = parse_dsn(dsn)
-    url = f"jdbc:postgresql://{target.get('host', '127.0.0.1')}:{target.get('port', '5432')}/{target['dbname']}"
-    options = {
-        "url": url,
-        "user": target.get("user", ""),
-        "password": target.get("password", ""),
-        "driver": "org.postgresql.Driver",
-        "dbtable": f"({query(held, wanted)}) AS visible",
-    }
+    options = jdbc_options(dsn) | {"dbtable": f"({query(held, wanted)}) AS visible"}
     if read == "partitioned":
         low, high = _bounds(dsn)
         options |= {
@@ -110,6 +102,15 @@ def read_rows(
             ),
         }
     return conform(spark.read.format("jdbc").options(**options).load(), ROWS, "transactions")
+
+
+def jdbc_options(dsn: str) -> dict[str, str]:
+    """A libpq DSN as Spark's JDBC source takes it; what it says of TLS holds for JDBC too."""
+    target = parse_dsn(dsn)
+    url = f"jdbc:postgresql://{target.get('host', '127.0.0.1')}:{target.get('port', '5432')}/{target['dbname']}"
+    login = {name: target.get(name, "") for name in ("user", "password")}
+    secured: dict[str, str] = {name: target[name] for name in ("sslmode", "sslrootcert") if name in target}
+    return {"url": url, "driver": "org.postgresql.Driver", **login, **secured}
 
 
 def query(held: Snapshot, wanted: Wanted) -> str:

@@ -35,7 +35,7 @@ def run(spark: SparkSession, settings: Settings, options: argparse.Namespace, st
     """Start the queries and wait until `stopping`, or until one has ended."""
     logger = configure("fraud_stream", run_id=settings.run_id)
     metrics = StreamMetrics()
-    server = serve(metrics.registry, metrics.healthy, settings.metrics_port)
+    server = serve(metrics.registry, metrics.healthy, settings.metrics_host, settings.metrics_port)
     logger.info("serving metrics", port=server.server_port, ui=spark.sparkContext.uiWebUrl or "off")
     listener = Listener(metrics, settings.topic, logger)
     spark.streams.addListener(listener)

@@ -224,7 +224,7 @@ def build(rule_name: str, settings: Settings) -> Agent:
     """The agent of a rule, with everything real."""
     logger = configure("agent", rule=rule_name, run_id=settings.run_id)
     metrics = Metrics(rule_name)
-    server = serve(metrics.registry, metrics.healthy, settings.metrics_port)
+    server = serve(metrics.registry, metrics.healthy, settings.metrics_host, settings.metrics_port)
     logger.info("serving metrics", port=server.server_port)
     dsn = settings.alerts_dsn.get_secret_value()
     versions = RuleVersions(dsn, PATH)

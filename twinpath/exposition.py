@@ -1,4 +1,4 @@
-"""A program's figures at /metrics (Prometheus text) and its health at /healthz, on loopback."""
+"""A program's figures at /metrics (Prometheus text) and its health at /healthz, on loopback by default."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -8,7 +8,6 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from twinpath.errors import EnvironmentFault
-from twinpath.settings import LOOPBACK
 
 
 class _Quiet(WSGIRequestHandler):
@@ -16,8 +15,8 @@ class _Quiet(WSGIRequestHandler):
         """A scrape is no news."""
 
 
-def serve(registry: CollectorRegistry, healthy: Callable[[], bool], port: int) -> WSGIServer:
-    """Serve in a daemon thread; port 0 takes a free one."""
+def serve(registry: CollectorRegistry, healthy: Callable[[], bool], host: str, port: int) -> WSGIServer:
+    """Serve in a daemon thread on an address of this machine; port 0 takes a free one."""
     exposition = make_wsgi_app(registry)
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -33,8 +32,10 @@ def serve(registry: CollectorRegistry, healthy: Callable[[], bool], port: int) -
         return [b"wanted /metrics or /healthz\n"]
 
     try:
-        server = make_server(LOOPBACK, port, application, handler_class=_Quiet)
+        server = make_server(host, port, application, handler_class=_Quiet)
     except OSError as error:
-        raise EnvironmentFault(f"metrics port {port}: {error.strerror}. Choose another with METRICS_PORT") from None
+        raise EnvironmentFault(
+            f"metrics at {host}:{port}: {error.strerror}. Choose others with METRICS_HOST and METRICS_PORT"
+        ) from None
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return server

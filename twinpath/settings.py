@@ -1,10 +1,12 @@
 """Every setting: its name, default and unit, once. `.env.example` is checked against this module.
 
-Precedence: command-line options, then the environment, then `.env` in the project's root, then the
-defaults below. The environment's name is the field's name in capitals.
+Precedence: command-line options, then the environment, then `.env` in the project's root, then files in the
+folder that the environment's SECRETS_DIR names (a file `alerts_dsn` holds ALERTS_DSN), then the defaults below.
+The environment's name is the field's name in capitals.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,14 +38,15 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="password of the superuser postgres; empty: random, made at the first start",
     )
-    office_database: str = Field("office_db", description="database that holds the table temperature_readings")
+    office_database: str = Field("office_db", description="database of the temperatures")
     temperature_dsn: SecretStr = Field(
         SecretStr(""),
-        description="DSN of the temperature producer; empty: PGHOST, PGPORT, OFFICE_DATABASE, and libpq's own rest",
+        description="DSN of the temperature producer; empty: PGHOST, PGPORT, OFFICE_DATABASE, and user and password as "
+        "libpq finds them (PGUSER, PGPASSWORD, ~/.pgpass)",
     )
     averages_dsn: SecretStr = Field(
         SecretStr(""),
-        description="DSN of the temperature consumer; empty: PGHOST, PGPORT, OFFICE_DATABASE, and libpq's own rest",
+        description="DSN of the temperature consumer; empty: likewise",
     )
     alerts_dsn: SecretStr = Field(
         SecretStr(""), description="DSN of the alert store; empty: database alerts on the stack's server"
@@ -53,7 +56,7 @@ class Settings(BaseSettings):
     )
     kafka_bootstrap_servers: str = Field(f"{LOOPBACK}:9092", description="Kafka, host:port[,host:port]")
     kafka_client: Literal["confluent", "kafka-python"] = Field(
-        "confluent", description="Kafka client of the agents; confluent is the fast one"
+        "confluent", description="Kafka client of the agents: confluent, the fast one, or kafka-python"
     )
     kafka_controller_port: int = Field(9093, ge=1, le=65535, description="port of Kafka's controller")
     connect_url: str = Field(f"http://{LOOPBACK}:8083", description="REST address of Kafka Connect")
@@ -63,11 +66,13 @@ class Settings(BaseSettings):
 
     twinpath_home: str = Field("", description="folder of the stack's data, logs and passwords; empty: .twinpath/stack")
 
-    event_time_unit: Literal["s", "ms", "us", "ns"] = Field("us", description="unit of an integer created_at")
+    event_time_unit: Literal["s", "ms", "us", "ns"] = Field(
+        "us", description="unit of a created_at that arrives as an integer: s, ms, us or ns"
+    )
     amount_scale: int | None = Field(
         None, ge=0, le=18, description="decimals of an amount that arrives as base64; empty: amounts are text"
     )
-    flattened: bool = Field(False, description="records were flattened by ExtractNewRecordState")
+    flattened: bool = Field(False, description="true: records were flattened by ExtractNewRecordState")
     rule_parameters: dict[str, dict[str, Any]] = Field(
         {}, description='rule parameters that differ from the defaults, JSON: {"spending": {"ratio": 4}}'
     )
@@ -86,9 +91,15 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9._-]*$",
         description="an agent's lasting name in its group (group.instance.id); empty: a new member at each start",
     )
-    metrics_port: int = Field(0, ge=0, le=65535, description="port of an agent's /metrics; 0: a free one")
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="port of /metrics of an agent, Spark stream or line exporter that you start; 0: a free one",
+    )
+    metrics_host: str = Field(LOOPBACK, description="address on which /metrics and /healthz listen")
     agent_metrics_port: int = Field(
-        9301, ge=1, le=65000, description="/metrics of the first agent under up; the next rules follow"
+        9301, ge=1, le=65000, description="port of /metrics of the first agent under up; the next rules follow"
     )
 
     stream_checkpoints: str = Field(
@@ -105,7 +116,7 @@ class Settings(BaseSettings):
     stream_trigger_s: float = Field(
         0.0, ge=0, description="shortest time from one micro-batch to the next, seconds; 0: at once"
     )
-    stream_metrics_port: int = Field(9311, ge=1, le=65535, description="/metrics of the Spark stream under up")
+    stream_metrics_port: int = Field(9311, ge=1, le=65535, description="port of /metrics of the Spark stream under up")
     stream_ui_port: int = Field(4040, ge=1, le=65535, description="port of the Spark stream's own UI")
 
     airflow_port: int = Field(8080, ge=1, le=65535, description="port of Airflow's UI and REST API")
@@ -113,8 +124,10 @@ class Settings(BaseSettings):
 
     rate: int = Field(500, ge=1, le=1_000_000, description="rows per second of a load")
     duration: float = Field(60.0, gt=0, description="length of a load, seconds")
-    seed: int = Field(7, ge=0, description="seed of the workload")
-    profile: Literal["labelled", "uniform"] = Field("labelled", description="workload profile")
+    seed: int = Field(7, ge=0, description="seed of the workload, a whole number")
+    profile: Literal["labelled", "uniform"] = Field(
+        "labelled", description="profile of the workload: labelled or uniform"
+    )
 
     @field_validator("amount_scale", mode="before")
     @classmethod
@@ -205,8 +218,13 @@ def run_settings(settings: Settings, run_id: str) -> Settings:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Settings from options, environment, `.env` and defaults; ConfigurationError names what is wrong."""
+    """Settings from options, environment, `.env`, files and defaults; ConfigurationError names what is wrong."""
     given = {name: value for name, value in overrides.items() if value is not None}
+    folder = os.environ.get("SECRETS_DIR")
+    if folder and not Path(folder).is_dir():
+        raise ConfigurationError(f"SECRETS_DIR: found no folder {folder}, wanted one with a file for each secret")
+    if folder:
+        given["_secrets_dir"] = folder
     try:
         return Settings(**given)
     except ValidationError as error:

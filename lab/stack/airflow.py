@@ -17,8 +17,6 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from psycopg2 import sql
-
 from lab.console import Progress
 from lab.stack import airflow_config as config
 from lab.stack import process
@@ -26,7 +24,7 @@ from lab.stack.airflow_api import HEALTH, AirflowApi, postgres_connection
 from lab.stack.credentials import AIRFLOW, Credentials
 from lab.stack.home import Home
 from lab.stack.postgres import Postgres
-from lab.stack.scope import create_database, drop_database
+from lab.stack.scope import create_owned_database, drop_database
 from twinpath.batch_summary import BatchSummary, read_summary, summary_file
 from twinpath.errors import ServiceFault
 from twinpath.settings import Settings
@@ -178,11 +176,8 @@ class Airflow:
     def _migrate(self, postgres: Postgres, environment: dict[str, str], progress: Progress) -> None:
         """The metadata database, owned by its own role, with the tables of this Airflow."""
         database = self._settings.airflow_database
-        with closing(postgres.connect("postgres")) as session, session.cursor() as cursor:
-            create_database(session, database)
-            names = (sql.Identifier(database), sql.Identifier(AIRFLOW))
-            cursor.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(*names))
-            cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(names[0]))
+        with closing(postgres.connect("postgres")) as session:
+            create_owned_database(session, database, AIRFLOW)
         note = config.folder(self._home) / "migrated"
         wanted = version("apache-airflow")
         with closing(postgres.connect(database)) as session, session.cursor() as cursor:

@@ -168,6 +168,15 @@ def create_database(session: Connection, name: str) -> None:
             cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
 
+def create_owned_database(session: Connection, name: str, owner: str) -> None:
+    """Create a database that one role owns and nobody else may enter."""
+    create_database(session, name)
+    names = (sql.Identifier(name), sql.Identifier(owner))
+    with session.cursor() as cursor:
+        cursor.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(*names))
+        cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(names[0]))
+
+
 def drop_slot(session: Connection, slot: str, timeout_s: float = 30.0) -> None:
     """Drop a slot; the walsender of a connector that was just deleted may hold it for a moment."""
     deadline = time.monotonic() + timeout_s

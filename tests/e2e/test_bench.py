@@ -165,7 +165,9 @@ def test_batch_judges_every_row_by_both_ways_of_reading_and_finds_the_same_alert
 def test_every_form_of_the_spark_stream_reads_the_same_topic_and_the_whole_job_judges_it(stack: Stack) -> None:
     pace = Pace(rate=200, seconds=4, settle_s=4, seed=3)
     options = {"rounds": 1, "events": 6_000, "users": 100, "many": 3_000, "per_batch": 1_000}
-    found = written(*spark_stream.measure(stack, pace=pace, parts=("drain", "forms", "latency", "growth"), **options, **COMMON))
+    found = written(
+        *spark_stream.measure(stack, pace=pace, parts=("drain", "forms", "latency", "growth"), **options, **COMMON)
+    )
     for form in (
         "read",
         "decode",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_jobs.batch_source import NEWER, XIDS, Snapshot, Wanted, query
+from spark_jobs.batch_source import NEWER, XIDS, Snapshot, Wanted, jdbc_options, query
 from spark_jobs.batch_store import Progress, combined
 from spark_jobs.fraud_batch import parser
 from spark_jobs.judged import Ids
@@ -113,3 +113,15 @@ def test_options_have_the_defaults_that_lose_no_row() -> None:
     assert (options.mode, options.read, options.rules) == ("safe", "partitioned", list(RULES))
     instant = parser().parse_args(["--interval-end", "2026-11-23T11:30:00+05:30"]).interval_end
     assert instant == 1_795_413_600_000_000
+
+
+def test_what_a_dsn_says_of_tls_holds_for_jdbc_too() -> None:
+    plain = jdbc_options("host=db port=5433 dbname=mydb user=reader password=p")
+    assert plain == {
+        "url": "jdbc:postgresql://db:5433/mydb",
+        "driver": "org.postgresql.Driver",
+        "user": "reader",
+        "password": "p",
+    }
+    secured = jdbc_options("host=db dbname=mydb user=reader sslmode=verify-full sslrootcert=/etc/ca.pem")
+    assert (secured["sslmode"], secured["sslrootcert"]) == ("verify-full", "/etc/ca.pem")

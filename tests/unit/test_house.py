@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab import cli
+from twinpath import env_example
 from twinpath.settings import ROOT, Settings
 
 PATHS = {"streaming", "spark_jobs", "temperature", "dags"}
@@ -69,16 +70,18 @@ def test_reading_dates_in_detection_uses_no_clock() -> None:
         assert not re.search(r"\.now\(|\.today\(|utcnow", path.read_text()), path
 
 
-def test_env_example_names_every_setting_with_its_default() -> None:
-    example = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
-    expected = {}
-    for name, field in Settings.model_fields.items():
-        default = field.default
-        if hasattr(default, "get_secret_value"):
-            default = default.get_secret_value()
-        text = str(default).lower() if isinstance(default, bool) else str("" if default is None else default)
-        expected[name.upper()] = text
-    assert example == expected
+def test_env_example_is_what_the_settings_make_of_it() -> None:
+    assert (ROOT / ".env.example").read_text() == env_example.text()
+    example = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", env_example.text(), re.MULTILINE))
+    assert example == {name.upper(): env_example.default_text(name) for name in Settings.model_fields}
+    assert set(env_example.HEADINGS) <= set(Settings.model_fields)
+
+
+def test_every_number_among_the_settings_has_a_unit() -> None:
+    units = "port|seconds|partitions|decimals|buckets|users|tasks|records|rows per second|whole number"
+    numbers = {name: field for name, field in Settings.model_fields.items() if field.annotation in {int, float}}
+    assert len(numbers) > 20
+    assert [name for name, field in numbers.items() if not re.search(units, field.description or "")] == []
 
 
 def test_the_readme_names_every_setting_with_its_default() -> None:
@@ -94,7 +97,7 @@ def test_every_setting_says_what_it_is() -> None:
 
 def pins() -> dict[str, str]:
     lines = (ROOT / "requirements.txt").read_text().splitlines()
-    found = [line.split("==") for line in lines if line and not line.startswith("#")]
+    found = [line.partition(";")[0].split("==") for line in lines if line and not line.startswith("#")]
     assert len({name for name, _ in found}) == len(found), "a version is pinned twice"
     return dict(found)
 

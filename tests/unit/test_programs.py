@@ -91,6 +91,20 @@ def test_settings_come_from_options_before_environment_before_defaults(monkeypat
             load_settings()
 
 
+def test_a_secret_may_be_a_file_and_the_environment_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "alerts_dsn").write_text("host=file\n")
+    (tmp_path / "unknown.json").write_text("not ours")
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+    assert load_settings().alerts_dsn.get_secret_value() == "host=file"
+    monkeypatch.setenv("ALERTS_DSN", "host=environment")
+    assert load_settings().alerts_dsn.get_secret_value() == "host=environment"
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path / "gone"))
+    with pytest.raises(ConfigurationError, match="SECRETS_DIR: found no folder"):
+        load_settings()
+
+
 def test_what_a_child_process_is_told_gives_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     one = load_settings(rate=20, rule_parameters={"spending": {"ratio": 4}}, alerts_dsn="host=x", postgres_password="p")
     for name, value in one.environment().items():
