@@ -156,7 +156,7 @@ def set_up_venv() -> None:
     if not (VENV / "bin" / "pip").exists():
         say("making .venv")
         make_venv(log)
-    say("installing requirements.txt into .venv (about 1.4 GB on disk; one to three minutes)")
+    say("installing requirements.txt into .venv (about 1.5 GB on disk; one to three minutes)")
     pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-q"]
     run([*pip, "-r", "requirements.txt", "-c", "requirements.lock"], log, "pip install")
     run([*pip, "--no-build-isolation", "--no-deps", "-e", "."], log, "pip install -e .")
