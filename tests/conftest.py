@@ -1,6 +1,7 @@
 """Real services for tests: one private stack on free ports for the session, one set of names for each test."""
 
 import secrets
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -19,6 +20,8 @@ from twinpath.detection.rules import Rule
 from twinpath.settings import Settings, run_settings
 
 DEADLINE_S = 60.0
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as under `make test &`: the programs under test must hear it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = DEADLINE_S) -> Any:
