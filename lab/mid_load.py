@@ -1,7 +1,6 @@
 """What happens while a load runs: each event at its share of the load's duration, in a thread of its own."""
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -12,7 +11,7 @@ Event = tuple[float, Callable[[], None]]
 
 
 class MidLoad:
-    """A load and its events; one that fails ends the load, and is raised."""
+    """A load and its events, none of which waits for another; one that fails ends the load, and is raised."""
 
     def __init__(self, load: Load, events: Sequence[Event], duration_s: float) -> None:
         self._load = load
@@ -20,29 +19,34 @@ class MidLoad:
         self._duration_s = duration_s
         self._over = threading.Event()
         self._fault: Exception | None = None
-        self.first_event: datetime | None = None
+        self._began: list[datetime] = []
+
+    @property
+    def first_event(self) -> datetime | None:
+        """When the first event began; None before that."""
+        return min(self._began, default=None)
 
     def run(self) -> LoadResult:
-        """The whole load."""
-        during = threading.Thread(target=self._act, name="mid-load")
-        during.start()
+        """The whole load; an event whose time has not come when it ends does not happen."""
+        threads = [threading.Thread(target=self._act, args=event, name="mid-load") for event in self._events]
+        for thread in threads:
+            thread.start()
         try:
             result = self._load.run()
         finally:
             self._over.set()
-            during.join()
+            for thread in threads:
+                thread.join()
         if self._fault is not None:
             raise self._fault
         return result
 
-    def _act(self) -> None:
-        began = time.monotonic()
+    def _act(self, share: float, act: Callable[[], None]) -> None:
+        if self._over.wait(share * self._duration_s):
+            return
+        self._began.append(datetime.now(tz=UTC))
         try:
-            for share, act in self._events:
-                if self._over.wait(max(0.0, began + share * self._duration_s - time.monotonic())):
-                    return
-                self.first_event = self.first_event or datetime.now(tz=UTC)
-                act()
+            act()
         except Exception as error:
-            self._fault = error
+            self._fault = self._fault or error
             self._load.stop()
