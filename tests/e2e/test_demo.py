@@ -61,8 +61,8 @@ def test_the_demo_proves_every_path_equal_to_the_oracles_although_two_processes_
     assert found.keys() >= STABLE_PATH_KEYS
     stream = summary["paths"]["spark_stream"]
     assert stream.keys() >= STABLE_PATH_KEYS
-    for path in (found, stream):
-        zeros = {name: path[name] for name in ("missing", "extra", "unexplained", "dead_letters")}
+    for one in (found, stream):
+        zeros = {name: one[name] for name in ("missing", "extra", "unexplained", "dead_letters")}
         assert zeros == {"missing": 0, "extra": 0, "unexplained": 0, "dead_letters": 0}
     same = ("rows_seen", "alerts")
     assert [stream[name] for name in same] == [found[name] for name in same]
