@@ -20,7 +20,6 @@ from lab.log_fed import LogFed
 from lab.measure import fence, witness
 from lab.measure.comparison import compare_run
 from lab.measure.evidence import Evidence
-from lab.measure.verdict import PATH as AGENT
 from lab.mid_load import Event, MidLoad
 from lab.report.html.index import write_index
 from lab.report.html.page import render
@@ -29,7 +28,6 @@ from lab.runs import RUNS, new_run
 from lab.stack import process
 from lab.stack.connect import wait_for_tasks
 from lab.stack.scope import Scope
-from lab.stack.spark_stream import PATH as STREAM
 from lab.stack.stack import Stack, running_stack
 from lab.watch_alerts import say_first_alert
 from twinpath.detection.rules import RULES, Rule, configured
@@ -66,7 +64,6 @@ class Demo:
         self._killed: list[tuple[str, datetime]] = []
         self._scope: Scope = stack.scope(settings)
         self._paths = LogFed(stack, settings, self._scope, stream=stream)
-        self._log_fed = (AGENT, STREAM) if stream else (AGENT,)
         self._rules: list[Rule] = [configured(name, settings.rule_parameters) for name in RULES]
 
     def run(self, *, batch: bool = True) -> Evidence:
@@ -92,10 +89,7 @@ class Demo:
 
     def _set_up(self) -> None:
         with self._progress.step("run's database, topic and connector") as step:
-            self._scope.create_databases(self._scope.open_as_lab)
-            self._scope.create_topic()
-            self._scope.register_source(self._scope.open_as_lab)
-            self._scope.start_connector()
+            self._scope.create_line(self._scope.open_as_lab)
             step.done = "RUNNING"
         self._paths.start()
 
@@ -165,7 +159,7 @@ class Demo:
                 self._folder,
                 judged.commits,
                 judged.ends,
-                log_fed=self._log_fed,
+                log_fed=self._paths.usage,
                 modes=AT_THE_END if found else (),
             )
             step.done = "done"
@@ -182,7 +176,7 @@ class Demo:
             beside=found,
             killed=self._killed,
             kills_wanted=2 if self._kills else 0,
-            usage={AGENT: list(self._paths.agents_usage.values()), STREAM: [self._paths.stream_usage]},
+            usage=self._paths.usage,
             calm=judged.calm,
             alerts_dsn=self._lab(self._settings.alerts_database),
         )

@@ -3,8 +3,10 @@
 from confluent_kafka import Producer
 
 from lab.measure import fence
+from lab.measure.verdict import PATH as AGENT
 from lab.stack import process
 from lab.stack.scope import Scope
+from lab.stack.spark_stream import PATH as STREAM
 from lab.stack.stack import Stack
 from twinpath.detection.rules import RULES, configured
 from twinpath.errors import ServiceFault
@@ -29,8 +31,15 @@ class LogFed:
         self._alerts_dsn = stack.credentials.dsn("twinpath_lab", settings.alerts_database)
         self._agents = stack.agents(settings)
         self._stream = stack.spark_stream(settings) if stream else None
-        self.agents_usage: dict[str, Usage] = {}
-        self.stream_usage: Usage = (0.0, 0.0)
+        self._rules = [configured(name, settings.rule_parameters) for name in RULES]
+        self._agents_usage: dict[str, Usage] = {}
+        self._stream_usage: Usage = (0.0, 0.0)
+
+    @property
+    def usage(self) -> dict[str, list[Usage]]:
+        """What each process of each path took until everything was judged; the keys are the paths of the run."""
+        of_stream = {STREAM: [self._stream_usage]} if self._stream else {}
+        return {AGENT: list(self._agents_usage.values()), **of_stream}
 
     def start(self) -> None:
         """Start all of them; the agents own their partitions when this returns, the stream is on its way."""
@@ -79,15 +88,14 @@ class LogFed:
         for rule in RULES:
             self._note_usage(rule)
         if self._stream:
-            self.stream_usage = process.usage(self._home, self._stream.name)
+            self._stream_usage = process.usage(self._home, self._stream.name)
             self._stream.stop()
 
     def _wait_until_judged(self, ends: dict[int, int]) -> None:
         for rule in RULES:
             self._still_runs(self._agents.running(rule), self._agents.name(rule))
         topic_id = self._scope.topic_id()
-        rules = [configured(name, self._settings.rule_parameters) for name in RULES]
-        versions = [(rule.name, rule.version) for rule in rules]
+        versions = [(rule.name, rule.version) for rule in self._rules]
         fence.wait_for_checkpoints(self._alerts_dsn, topic_id, versions, ends, TIMEOUT_S)
         if self._stream:
             self._still_runs(self._stream.running(), self._stream.name)
@@ -100,8 +108,8 @@ class LogFed:
     def _note_usage(self, rule: str) -> None:
         """Add up what an agent's process has used, before it ends."""
         cpu_s, peak_mb = self._agents.usage(rule)
-        known = self.agents_usage.get(rule, (0.0, 0.0))
-        self.agents_usage[rule] = (known[0] + cpu_s, max(known[1], peak_mb))
+        known = self._agents_usage.get(rule, (0.0, 0.0))
+        self._agents_usage[rule] = (known[0] + cpu_s, max(known[1], peak_mb))
 
     def stop(self) -> None:
         """Stop all of them, and forget the stream's checkpoints."""

@@ -40,10 +40,10 @@ def compare(bed: Bed, result: Result, pace: Pace, rounds: int) -> None:
             segment.start_connector(connectors.ours(bed.stack.home, segment.settings))
             measured = _agent if name == AGENT else _chain
             samples, usage, commits = measured(bed, segment, pace)
+            if number == 0:
+                continue
             from_us = pace.counts_from(samples[0][0])
             hops = _slowest(segment, from_us) if name == AGENT else {}
-        if number == 0:
-            continue
         figures = flat("alert_ms", percentiles([ms for committed_us, ms in samples if committed_us >= from_us]))
         main = {"alert_ms_p50": figures["alert_ms_p50"], "rows_written": len(samples)}
         keep(bed, result, ("alerts", name, number), main | figures | hops, usage, commits)

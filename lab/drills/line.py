@@ -31,10 +31,7 @@ class Line:
     def set_up(self) -> None:
         """Databases, topic, connector, agents; returns when each owns its partitions."""
         with self.stack.progress.step("run's database, topic and connector") as step:
-            self.scope.create_databases(self.scope.open_as_lab)
-            self.scope.create_topic()
-            self.scope.register_source(self.scope.open_as_lab)
-            self.scope.start_connector()
+            self.scope.create_line(self.scope.open_as_lab)
             step.done = "RUNNING"
         for rule in self.rules:
             self.agents.start(rule.name)

@@ -3,7 +3,7 @@ cause, what was judged, and how late the alerts came."""
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 import psycopg2
@@ -14,10 +14,10 @@ from lab.measure.batch_evidence import PATHS, Written, explained, read_kept
 from lab.measure.batch_input import BatchInput, Mode
 from lab.measure.causes import Explained
 from lab.measure.latency import HOPS, Sample
+from twinpath.alert_rows import EPOCH_START
 from twinpath.detection.replay import Replay
 from twinpath.detection.rules import Rule
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LOSSLESS: tuple[Mode, ...] = ("safe", "full")
 ALERTED = (
     "SELECT DISTINCT ON (rule, tx_id) rule, tx_id, "
@@ -98,7 +98,7 @@ def read_batch_samples(cursor: Cursor, path: str, written: Written) -> list[Samp
     cursor.execute(ALERTED, [path])
     committed = [(rule, at_us, written.stamps.get(inserted.get(tx_id, 0))) for rule, tx_id, at_us in cursor.fetchall()]
     samples = [
-        Sample(rule, EPOCH + timedelta(microseconds=since_us), (at_us - since_us) / 1000, (None,) * len(HOPS))
+        Sample(rule, EPOCH_START + timedelta(microseconds=since_us), (at_us - since_us) / 1000, (None,) * len(HOPS))
         for rule, at_us, since_us in committed
         if at_us is not None and since_us is not None
     ]

@@ -11,19 +11,10 @@ from typing import Any, Literal
 import msgspec
 
 from lab.measure.causes import Explained
+from lab.measure.latency import Percentiles
 
 SCHEMA_VERSION = 1
 Count = int | float | str | None
-
-
-class Latency(msgspec.Struct, frozen=True):
-    """Milliseconds from raw samples; null where there are too few."""
-
-    n: int
-    p50: float | None
-    p90: float | None
-    p99: float | None
-    max: float | None
 
 
 class RuleFigures(msgspec.Struct, frozen=True):
@@ -34,7 +25,7 @@ class RuleFigures(msgspec.Struct, frozen=True):
     missing: int
     extra: int
     dead_letters: int
-    latency_ms: Latency | None = None
+    latency_ms: Percentiles | None = None
 
 
 class PathFigures(msgspec.Struct, frozen=True):
@@ -50,12 +41,12 @@ class PathFigures(msgspec.Struct, frozen=True):
     dead_letters: int
     cpu_s: float | None
     peak_rss_mb: float | None
-    latency_ms: Latency
+    latency_ms: Percentiles
     rules: dict[str, RuleFigures]
     rows_missed: int = 0
     causes: dict[str, int] = {}
     runs: int | None = None
-    latency_ms_calm: Latency | None = None
+    latency_ms_calm: Percentiles | None = None
     hops_ms_p50: dict[str, float | None] = {}
 
 

@@ -6,7 +6,6 @@ a session of its own, and carries its name in its environment: what it left ther
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -20,6 +19,7 @@ import psutil
 
 from lab.stack.home import Home
 from twinpath.errors import EnvironmentFault, ServiceFault
+from twinpath.process_usage import summed
 from twinpath.settings import LOOPBACK
 
 STOP_TIMEOUT_S = 20.0
@@ -126,17 +126,8 @@ def members(home: Home, name: str) -> list[psutil.Process]:
 
 
 def usage(home: Home, name: str) -> tuple[float, float]:
-    """CPU seconds of a process and of all that it started, and the sum of their peaks of memory in MB (pages that they
-    share count for each); zeros when it does not run."""
-    cpu_s, peak_mb = 0.0, 0.0
-    for one in members(home, name):
-        try:
-            times = one.cpu_times()
-            cpu_s += times.user + times.system + times.children_user + times.children_system
-            peak_kb = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{one.pid}/status").read_text())
-            peak_mb += int(peak_kb[1]) / 1024 if peak_kb else one.memory_info().rss / 2**20
-        except (OSError, psutil.NoSuchProcess):
-            continue  # it ended just now; its parent has its time
+    """CPU seconds and peak MB of a process and of all that it started; zeros when it does not run."""
+    cpu_s, peak_mb = summed(members(home, name))
     return round(cpu_s, 1), round(peak_mb, 1)
 
 

@@ -67,6 +67,13 @@ class Scope:
             run_file(session, "030_temperature_readings.sql")
             run_file(session, "031_temperature_averages.sql")
 
+    def create_line(self, opened: Open) -> None:
+        """Databases, topic, source and connector: returns when changes can flow; idempotent."""
+        self.create_databases(opened)
+        self.create_topic()
+        self.register_source(opened)
+        self.start_connector()
+
     def create_topic(self) -> None:
         """The topic of the changes, so that agents have something to wait on before the first row."""
         settings = self.settings

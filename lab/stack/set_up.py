@@ -27,19 +27,14 @@ def set_up(home: Home, settings: Settings, progress: Progress) -> None:
     postgres = Postgres(home, settings, credentials)
     scope = Scope(home, settings, credentials)
     try:
-        with progress.step("roles and databases") as step:
+        with progress.step("roles, databases of temperatures and Airflow") as step:
             postgres.set_up_roles()
             scope.create_temperatures(postgres.connect)
-            scope.create_databases(postgres.connect)
             with closing(postgres.connect("postgres")) as session:
                 create_owned_database(session, settings.airflow_database, AIRFLOW)
             step.done = "there"
-        with progress.step("topic") as step:
-            scope.create_topic()
-            scope.register_source(postgres.connect)
-            step.done = "there"
         with progress.step("connector") as step:
-            scope.start_connector()
+            scope.create_line(postgres.connect)
             step.done = "RUNNING"
     except psycopg2.Error as error:
         where = f"{settings.pghost}:{settings.pgport}"

@@ -134,10 +134,7 @@ class Stack:
         scope = self.scope()
         scope.create_temperatures(self.postgres.connect)
         with self.progress.step("connector") as step:
-            scope.create_databases(self.postgres.connect)
-            scope.create_topic()
-            scope.register_source(self.postgres.connect)
-            scope.start_connector()
+            scope.create_line(self.postgres.connect)
             step.done = "RUNNING"
             step.detail = f"each task and slot {self.settings.slot}"
         for number, rule in enumerate(RULES):

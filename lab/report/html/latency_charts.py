@@ -1,10 +1,11 @@
 """How late the alerts were: the share that had come after a time, and the percentiles."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import numpy as np
 
-from lab.measure.latency import P99_LEAST
+from lab.measure.latency import P99_LEAST, between
 from lab.report.html.blocks import Chart, Table
 from lab.report.html.lines import Axis, Look, Series, line_chart, look
 from lab.report.html.svg import Point, around
@@ -40,11 +41,8 @@ def calm_latencies(saved: Saved, path: str) -> list[float]:
     """Those of rows committed after the warm-up and before the first kill or batch run."""
     if not saved.summary.calm_s:
         return []
-    begin_s, end_s = saved.summary.calm_s
-    began = saved.summary.began
-    return [
-        one.latency_ms for one in saved.samples[path] if begin_s <= (one.changed_at - began).total_seconds() < end_s
-    ]
+    begin, end = (saved.summary.began + timedelta(seconds=at_s) for at_s in saved.summary.calm_s)
+    return [one.latency_ms for one in between(saved.samples[path], begin, end)]
 
 
 def staleness(saved: Saved) -> Chart | None:
