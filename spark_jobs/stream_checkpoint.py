@@ -24,6 +24,14 @@ def look(spark: SparkSession, location: str) -> FoundCheckpoint:
         raise ForeignCheckpoint(f"the checkpoint {location} cannot be read: {str(error).splitlines()[-1]}") from None
 
 
+def is_local(spark: SparkSession, location: str) -> bool:
+    """Whether the folder is on this machine's own disk."""
+    jvm: Any = spark.sparkContext._jvm
+    path = jvm.org.apache.hadoop.fs.Path(location)
+    files = path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
+    return str(files.getScheme()) == "file"
+
+
 def _newest(jvm: Any, files: Any, root: Any, name: str) -> int | None:
     folder = jvm.org.apache.hadoop.fs.Path(root, name)
     if not files.exists(folder):

@@ -22,7 +22,7 @@ from pyspark.sql.streaming.stateful_processor import StatefulProcessor, Stateful
 from spark_jobs.columns import BUCKET_FOLDS, BUCKET_STATE
 from spark_jobs.session import open_session
 from spark_jobs.stream_fold import BucketFolder, Plan
-from spark_jobs.stream_run import STATE_STORE, judged, judging, records_of
+from spark_jobs.stream_run import judged, judging, records_of, set_up_state
 from spark_jobs.stream_source import bucket, read_topic
 from twinpath.alert_rows import Incarnation
 from twinpath.detection.envelope import EnvelopeDecoder, EnvelopeFormat
@@ -96,9 +96,6 @@ FORMS = ("read", "decode", "from_json", "state", "transform", "users")
 
 def measure(spark: SparkSession, settings: Settings, what: str, rules: int) -> dict[str, Any]:
     """Run to the end of the topic; records and seconds of each micro-batch."""
-    for name, value in STATE_STORE.items():
-        spark.conf.set(name, value)
-    spark.conf.set("spark.sql.shuffle.partitions", str(settings.stream_partitions))
     buckets = USERS_APART if what == "users" else settings.stream_buckets
     sources = (Incarnation(1, "", {}),)
     plan = Plan(tuple(RULES.values())[:rules], buckets, settings.envelope(), settings.topic, sources)
@@ -106,6 +103,7 @@ def measure(spark: SparkSession, settings: Settings, what: str, rules: int) -> d
     if what == "users":
         records = records.withColumn("bucket", bucket(F.col("key"), buckets))
     with tempfile.TemporaryDirectory() as folder:
+        set_up_state(spark, settings, folder)
         query = (
             built(records, what, plan)
             .writeStream.format("noop")

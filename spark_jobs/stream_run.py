@@ -11,7 +11,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.state import GroupState, GroupStateTimeout
 
 from spark_jobs.columns import BUCKET_FOLDS, BUCKET_STATE
-from spark_jobs.stream_checkpoint import look, planned_ends
+from spark_jobs.stream_checkpoint import is_local, look, planned_ends
 from spark_jobs.stream_fold import BucketFold, BucketFolder, Plan, Record
 from spark_jobs.stream_metrics import StreamMetrics
 from spark_jobs.stream_queries import Offsets, QueryPlan, Start, plan_queries, start_of
@@ -33,6 +33,8 @@ STATE_STORE = {
     "spark.sql.streaming.minBatchesToRetain": "10",  # each holds the buckets that its micro-batch touched, whole
     "spark.sql.streaming.noDataMicroBatches.enabled": "false",
 }
+FILE_MANAGER = "spark.sql.streaming.checkpointFileManagerClass"
+LOCAL_FILES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 
 
 class Started(NamedTuple):
@@ -119,12 +121,19 @@ def start(
     return started
 
 
+def set_up_state(spark: SparkSession, settings: Settings, location: str) -> None:
+    """How the next query keeps its state and its checkpoint."""
+    for key, value in STATE_STORE.items():
+        spark.conf.set(key, value)
+    if is_local(spark, location):  # Spark's own choice starts `readlink` processes for each file that it renames there
+        spark.conf.set(FILE_MANAGER, LOCAL_FILES)
+    spark.conf.set("spark.sql.shuffle.partitions", str(settings.stream_partitions))
+
+
 def _start(
     spark: SparkSession, settings: Settings, plan: Plan, sink: Sink, name: str, location: str, *, until_empty: bool
 ) -> StreamingQuery:
-    for key, value in STATE_STORE.items():
-        spark.conf.set(key, value)
-    spark.conf.set("spark.sql.shuffle.partitions", str(settings.stream_partitions))
+    set_up_state(spark, settings, location)
     folded = (
         read_topic(spark, settings)
         .groupBy("bucket")
