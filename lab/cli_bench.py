@@ -1,7 +1,7 @@
 """The sub-commands of `twinpath bench`."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Annotated, Any
 
@@ -30,7 +30,7 @@ def latency(
     from lab.bench import latency as module
     from lab.bench.pace import Pace
 
-    _measure(
+    run_measurement(
         module,
         quiet,
         only,
@@ -53,7 +53,7 @@ def agent(
     """Drain a full topic by agents and by bare loops, one client and the other; memory (speed, memory)."""
     from lab.bench import agent as module
 
-    _measure(
+    run_measurement(
         module,
         quiet,
         only,
@@ -61,7 +61,7 @@ def agent(
         events=events,
         users=users,
         many=many,
-        clients=_chosen("--client", client, module.CLIENTS),
+        clients=chosen("--client", client, module.CLIENTS),
         seed=seed,
     )
 
@@ -78,7 +78,7 @@ def capture(
     """A connector's drain against stock and the log itself, idle CPU, writers (drain, knobs, cold, idle, writers)."""
     from lab.bench import capture as module
 
-    _measure(
+    run_measurement(
         module,
         quiet,
         only,
@@ -102,7 +102,7 @@ def batch(
     """Judge a whole table by the batch job, read plainly and in partitions (warm, cold, read)."""
     from lab.bench import batch as module
 
-    _measure(
+    run_measurement(
         module,
         quiet,
         only,
@@ -131,7 +131,7 @@ def spark_stream(
     from lab.bench import spark_stream as module
     from lab.bench.pace import Pace
 
-    _measure(
+    run_measurement(
         module,
         quiet,
         only,
@@ -147,14 +147,25 @@ def spark_stream(
 def group(parent: typer.Typer, wrapped: Callable[[Callable[..., None]], Callable[..., None]]) -> typer.Typer:
     """Add `bench` with its sub-commands to `parent`; each command is wrapped as the others are."""
     help_ = "Measure: each figure in paired rounds, beside its limit, with the goals it meets or misses."
-    bench = typer.Typer(name="bench", help=help_, no_args_is_help=True, rich_markup_mode=None)
-    for command in (latency, agent, capture, batch, spark_stream):
-        bench.command(command.__name__.replace("_", "-"))(wrapped(command))
-    parent.add_typer(bench, name="bench")
-    return bench
+    return sub_commands(parent, "bench", help_, (latency, agent, capture, batch, spark_stream), wrapped)
 
 
-def _chosen(option: str, given: list[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
+def sub_commands(
+    parent: typer.Typer,
+    name: str,
+    help_: str,
+    commands: Iterable[Callable[..., None]],
+    wrapped: Callable[[Callable[..., None]], Callable[..., None]],
+) -> typer.Typer:
+    """Add a command with these sub-commands to `parent`."""
+    one = typer.Typer(name=name, help=help_, no_args_is_help=True, rich_markup_mode=None)
+    for command in commands:
+        one.command(command.__name__.replace("_", "-"))(wrapped(command))
+    parent.add_typer(one, name=name)
+    return one
+
+
+def chosen(option: str, given: list[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
     """What was asked for, all by default; ConfigurationError for what is unknown."""
     unknown = sorted(set(given or ()) - set(known))
     if unknown:
@@ -162,14 +173,14 @@ def _chosen(option: str, given: list[str] | None, known: tuple[str, ...]) -> tup
     return tuple(one for one in known if not given or one in given)
 
 
-def _measure(module: ModuleType, quiet: bool, only: list[str] | None, **options: Any) -> None:
+def run_measurement(module: ModuleType, quiet: bool, only: list[str] | None, **options: Any) -> None:
     """Run a bench on the checkout's running stack, or on a private one; its tables, then the path of its JSON."""
     from lab.bench.cpu import adopt_orphans
     from lab.bench.result import command_line
     from lab.stack.stack import running_stack
 
     adopt_orphans()
-    parts = _chosen("--only", only, module.PARTS)
+    parts = chosen("--only", only, module.PARTS)
     with running_stack(Progress(quiet=quiet)) as stack:
         _, page, path = module.measure(stack, parts=parts, command=command_line(), **options)
     sys.stdout.write(f"{page}\n{path}\n")
