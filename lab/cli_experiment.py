@@ -1,12 +1,36 @@
 """The sub-commands of `twinpath experiment`; each a module of lab/experiments, run as a bench is."""
 
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
-from lab.cli_bench import sub_commands
+from lab.cli_bench import Parts, Quiet, Rounds, Seed, run_measurement, sub_commands
 
-COMMANDS: tuple[Callable[..., None], ...] = ()
+
+def crossover(
+    rounds: Rounds = 5,
+    rate: Annotated[
+        list[int] | None, typer.Option(min=1, help="Rows per second, may be repeated; 100, 500, 2000.")
+    ] = None,
+    interval: Annotated[list[float] | None, typer.Option(min=0.1, help="Seconds between polls; 1, 10.")] = None,
+    rows: Annotated[list[int] | None, typer.Option(min=1000, help="Rows in the table; 10000, 100000, 1000000.")] = None,
+    seconds: Annotated[int, typer.Option(min=1, help="Length of each writing phase.")] = 6,
+    polls: Annotated[int, typer.Option(min=1, help="Polls of each load.")] = 3,
+    seed: Seed = 7,
+    only: Parts = None,
+    quiet: Quiet = False,
+) -> None:
+    """What CDC and polls cost PostgreSQL by rate, interval, table size and consumers (cdc, polls, schedule, cold)."""
+    from lab.experiments import crossover as module
+
+    grid = module.Grid(
+        tuple(rate or module.RATES), tuple(interval or module.INTERVALS_S), tuple(rows or module.ROWS), seconds, polls
+    )
+    run_measurement(module, quiet, only, rounds=rounds, grid=grid, seed=seed)
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (crossover,)
 
 
 def group(parent: typer.Typer, wrapped: Callable[[Callable[..., None]], Callable[..., None]]) -> typer.Typer:

@@ -1,6 +1,6 @@
 """What a bench found: its rounds as they were, estimates over the rounds, goals, and where and how it ran.
 
-Written as runs/<id>/bench-<name>.json (stable keys) and shown as Markdown tables.
+Written as runs/<id>/<kind>-<name>.json (stable keys) and shown as Markdown tables.
 """
 
 import sys
@@ -45,6 +45,7 @@ class Result(msgspec.Struct):
     command: str
     seed: int
     options: dict[str, Any]
+    kind: str = "bench"
     schema_version: int = SCHEMA_VERSION
     warm_up: dict[str, str] = msgspec.field(default_factory=dict)
     variants: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -105,7 +106,7 @@ class Result(msgspec.Struct):
             self.not_publishable.append(f"warmed up for less than {WARM_S:.0f} s or {WARM_EVENTS:,} events")
         if not private:
             self.not_publishable.append("measured on a stack that serves others too")
-        path = folder / f"bench-{self.bench}.json"
+        path = folder / f"{self.kind}-{self.bench}.json"
         path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1))
         return path
 
@@ -124,7 +125,7 @@ class Result(msgspec.Struct):
 
     def markdown(self, tables: Sequence[str]) -> str:
         """The whole result for people: tables, ratios, goals, and what to know of the run."""
-        lines = [f"# bench {self.bench} {self.run_id}", "", f"`{self.command}`", *tables]
+        lines = [f"# {self.kind} {self.bench} {self.run_id}", "", f"`{self.command}`", *tables]
         if self.estimates:
             lines += ["", "| over the rounds | median | 95 % interval |", "|---|---:|---:|"]
             for name, found in self.estimates.items():

@@ -33,7 +33,8 @@ class Second:
         with closing(postgres.connect("postgres")) as session:
             create_database(session, name)
         with closing(postgres.connect(name)) as session:
-            run_file(session, "040_alert_store.sql")
+            for file in ("040_alert_store.sql", "045_batch.sql"):
+                run_file(session, file)
 
     def dsn(self, database: str, role: str) -> str:
         """A DSN on this server."""

@@ -1,0 +1,119 @@
+"""What CDC costs the source's PostgreSQL at a rate: the same one-row commits with and without our connector on them.
+
+No agent runs: agents read Kafka, and touch the source neither for one consumer nor for many.
+"""
+
+import time
+from typing import NamedTuple
+
+from lab.bench import connectors
+from lab.bench.bed import Bed, Segment
+from lab.bench.committing import Commits, write
+from lab.bench.cpu import Read, Usage
+from lab.bench.result import Figure
+from lab.crossover import Load, Point
+from lab.experiments import fine_cpu
+from lab.experiments.polling import NO_AUTOVACUUM, USERS
+from lab.stack import connect, process
+
+CLIENTS = 4
+SETTLE_S = 1
+IDLE = 0
+QUIET_S = 0.3  # for sessions of ours to end: their last work is no cost of CDC
+TIMEOUT_S = 120.0
+FOOTPRINT = ("kafka", "connect")
+
+
+class Spent(NamedTuple):
+    """One phase: seconds, commits in it, CPU seconds of the server, of them the walsender's; and of everybody."""
+
+    seconds: float
+    commits: int
+    server_s: float
+    walsender_s: float
+    usage: Usage
+
+
+def measured(
+    bed: Bed, server: Read, rate: int, seconds: int, number: int, seed: int
+) -> tuple[Point, dict[str, Figure], Usage]:
+    """One rate (0: nothing is written), in odd rounds first without the connector, in even ones first with it."""
+    with bed.segment() as segment:
+        segment.rows(NO_AUTOVACUUM, database=segment.settings.source_database)
+        spent: dict[bool, Spent] = {}
+        written = 0
+        for live in (False, True) if number % 2 else (True, False):
+            _connected(bed, segment, live=live)
+            written += _written(bed, segment, rate, SETTLE_S, seed).committed if rate else 0
+            segment.checkpoint()
+            spent[live] = _phase(bed, segment, server, rate, seconds, seed, written if live else None)
+            written += spent[live].commits
+    return _compared(rate, spent)
+
+
+def footprint_mb(bed: Bed) -> dict[str, float]:
+    """Resident memory of what CDC needs beside PostgreSQL and its consumers."""
+    found = {name: process.running(bed.stack.home, name) for name in FOOTPRINT}
+    return {name: round(one.memory_info().rss / 2**20) for name, one in found.items() if one is not None}
+
+
+def _connected(bed: Bed, segment: Segment, *, live: bool) -> None:
+    if live:
+        segment.start_connector(connectors.ours(bed.stack.home, segment.settings))
+    else:
+        connect.delete_connector(segment.settings)
+
+
+def _written(bed: Bed, segment: Segment, rate: int, seconds: int, seed: int) -> Commits:
+    return write(segment, bed.folder, seconds=seconds, rate=rate, clients=CLIENTS, users=USERS, seed=seed)
+
+
+def _phase(bed: Bed, segment: Segment, server: Read, rate: int, seconds: int, seed: int, before: int | None) -> Spent:
+    """`before`: rows that the connector had to bring so far, None without a connector; it brings the rest inside."""
+    sender: Read = (lambda: 0.0) if before is None else _walsender(segment)
+    commits = 0
+    time.sleep(QUIET_S)
+    began, server_s, sender_s = time.monotonic(), server(), sender()
+    with bed.metered() as usage:
+        if rate == IDLE:
+            time.sleep(seconds)
+        else:
+            commits = _written(bed, segment, rate, seconds, seed).committed
+        if before is not None:
+            wanted = before + commits
+            segment.wait(lambda: segment.arrived() >= wanted, "every commit was in the topic", TIMEOUT_S)
+        server_s, sender_s = server() - server_s, sender() - sender_s
+        took = time.monotonic() - began
+    return Spent(took, commits, server_s, sender_s, usage)
+
+
+def _walsender(segment: Segment) -> Read:
+    query = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s AND active_pid IS NOT NULL"
+    ((pid,),) = segment.wait(lambda: segment.rows(query, [segment.settings.slot], "postgres"), "the slot is read")
+    return lambda: fine_cpu.one(pid)
+
+
+def _compared(rate: int, spent: dict[bool, Spent]) -> tuple[Point, dict[str, Figure], Usage]:
+    """The difference of both phases, as if the same number of rows had been written in both."""
+    alone, live = spent[False], spent[True]
+    writers = alone.server_s / alone.seconds
+    if alone.commits:
+        writers = alone.server_s / alone.commits * live.commits / live.seconds
+    cost = live.server_s / live.seconds - writers
+    found = Load(rate=live.commits / live.seconds, rows=0, interval_s=1)
+    resolution = 2 * fine_cpu.TICK_S / live.seconds if rate else fine_cpu.TICK_S / 10 / live.seconds
+    figures: dict[str, Figure] = {
+        "rate_per_s": round(found.rate, 1),
+        "cdc_cpu_ms_per_s": round(cost * 1e3, 3),
+        "walsender_cpu_ms_per_s": round(live.walsender_s / live.seconds * 1e3, 3),
+        "writers_cpu_ms_per_s": round(writers * 1e3, 3),
+        "writers_cpu_us_per_row": round(alone.server_s / alone.commits * 1e6, 2) if alone.commits else None,
+        "cdc_cpu_us_per_row": round(cost * 1e6 / found.rate, 2) if rate else None,
+    }
+    live.usage.foreign = max(alone.usage.foreign, live.usage.foreign)
+    return Point("cdc", group(rate), found, cost, resolution), figures, live.usage
+
+
+def group(rate: int) -> str:
+    """The name of a rate's points."""
+    return f"{rate} rows/s" if rate else "nothing written"
