@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import psycopg2
 import typer
 
-from lab import cli_bench, cli_drill, cli_experiment, cli_report, cli_source, cli_store
+from lab import cli_advise, cli_bench, cli_drill, cli_experiment, cli_report, cli_source, cli_store
 from lab.console import Progress
 from twinpath.errors import ConfigurationError, TwinpathError, first_line
 
@@ -212,6 +212,7 @@ dead_letters = app.command("dead-letters")(reader_may_leave(cli_store.dead_lette
 prune = app.command()(reader_may_leave(cli_store.prune))
 bench = cli_bench.group(app, reader_may_leave)
 experiment = cli_experiment.group(app, reader_may_leave)
+advise = app.command()(reader_may_leave(cli_advise.advise))
 report = app.command()(reader_may_leave(cli_report.report))
 compare_runs = app.command("compare-runs")(reader_may_leave(cli_report.compare_runs))
 drill = app.command()(reader_may_leave(cli_drill.drill))

@@ -30,7 +30,22 @@ def crossover(
     run_measurement(module, quiet, only, rounds=rounds, grid=grid, seed=seed)
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (crossover,)
+def temperature(
+    rounds: Rounds = 5,
+    seconds: Annotated[int, typer.Option(min=1, help="Length of each quiet phase.")] = 15,
+    runs: Annotated[int, typer.Option(min=1, help="Windows that are averaged; 144 are a day.")] = 144,
+    wal: Annotated[int, typer.Option(min=1, help="MB written into another database of the server.")] = 64,
+    seed: Seed = 7,
+    only: Parts = None,
+    quiet: Quiet = False,
+) -> None:
+    """One row a minute: averages by SQL, and what CDC would take for it (sql, cdc)."""
+    from lab.experiments import temperature as module
+
+    run_measurement(module, quiet, only, rounds=rounds, seconds=seconds, runs=runs, wal_mb=wal, seed=seed)
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (crossover, temperature)
 
 
 def group(parent: typer.Typer, wrapped: Callable[[Callable[..., None]], Callable[..., None]]) -> typer.Typer:

@@ -93,8 +93,8 @@ class Fit(msgspec.Struct, frozen=True):
 
     def cost(self, side: Side, load: Load) -> float:
         """CPU seconds per second of one side."""
-        found: Capture | Polling = {"cdc": self.cdc, "safe": self.safe, "naive_id": self.naive_id}[side]
-        return found.cost(load)
+        costs: dict[Side, Capture | Polling] = {"cdc": self.cdc, "safe": self.safe, "naive_id": self.naive_id}
+        return costs[side].cost(load)
 
 
 def nonnegative(terms: Array, wanted: Array) -> Array:
@@ -110,7 +110,8 @@ def nonnegative(terms: Array, wanted: Array) -> Array:
                 least = float(off @ off)
                 best = np.zeros(terms.shape[1])
                 best[list(chosen)] = found
-    return best / scale
+    unscaled: Array = best / scale
+    return unscaled
 
 
 def split(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:

@@ -1,4 +1,4 @@
-"""What `twinpath experiment crossover` leaves: a bench's result with the measured points and the model fitted to them."""
+"""What `twinpath experiment crossover` leaves: a bench's result with its points and the model fitted to them."""
 
 from pathlib import Path
 from typing import Any

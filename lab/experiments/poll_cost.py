@@ -1,6 +1,6 @@
 """What polls cost the source's PostgreSQL: one poll at a table size and number of new rows, and a real schedule.
 
-A poll's cost is measured by itself, so that no interval must be waited for: cost per second = cost of a poll / interval.
+A poll's cost is measured by itself, so that no interval must be waited for: cost per second = cost per poll / interval.
 Some loads are then run by the clock, with writers at work, to hold that against.
 """
 
