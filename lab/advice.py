@@ -15,9 +15,11 @@ from lab.crossover import Load, Side, turning_consumers, turning_interval
 from lab.experiments.crossover_result import Model, Range
 from twinpath.errors import ConfigurationError
 
-Verdict = Literal["sql", "batch", "cdc"]
+Verdict = Literal["sql", "batch", "cdc", "neither"]
 MATTERS = 0.005
 """CPU seconds per second: below it on both sides, what PostgreSQL pays decides nothing."""
+ONE_CORE = 1.0
+"""What one slot can take at the most: a walsender is one process with one thread."""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -95,7 +97,7 @@ def advise(question: Question, model: Model) -> Advice:
 
 def _verdict(reachable: bool, costs: dict[Side, float]) -> Verdict:
     if not reachable:
-        return "cdc"
+        return "cdc" if costs["cdc"] < ONE_CORE else "neither"
     if max(costs["cdc"], costs["safe"]) < MATTERS:
         return "sql"
     return "cdc" if costs["cdc"] < costs["safe"] else "batch"

@@ -9,6 +9,7 @@ from lab.crossover import SIDES
 from lab.experiments.crossover_result import Measured
 from twinpath.settings import ROOT
 
+INSTANT_S = 0.1
 NAMES = {"cdc": "CDC", "safe": "polls", "naive_id": "polls by primary key"}
 
 
@@ -19,6 +20,11 @@ def text(advice: Advice, measured: Measured, source: Path) -> str:
 
 def _first(advice: Advice, measured: Measured) -> str:
     cdc, safe = advice.cpu_s_per_s["cdc"], advice.cpu_s_per_s.get("safe")
+    if advice.verdict == "neither":
+        return (
+            f"Neither: polls cannot be this fresh, and CDC would take {_core(cdc)} where one slot has one core. Divide "
+            "the table, or let rows wait longer."
+        )
     if safe is None:
         return "CDC. Polls never catch up: while one runs, more rows come than the next one can judge in that time."
     if not advice.reachable:
@@ -58,6 +64,8 @@ def _reasons(advice: Advice, measured: Measured) -> Iterator[str]:
             f"- it turns at a poll every {_s(advice.turning_interval_s)}, a freshness of "
             f"{_s(advice.turning_freshness_s)}: from there on polls cost less than CDC"
         )
+    if asked.freshness_s < INSTANT_S:
+        yield "- CDC takes milliseconds, too; they are not in this model: docs/results/bench.md"
     if advice.turning_consumers is not None:
         yield f"- at a poll every {_s(advice.interval_s)} CDC costs less from {_consumers(advice.turning_consumers)} on"
     yield f"- polls by primary key would cost {_core(costs['naive_id'])}; they lose rows that commit late"

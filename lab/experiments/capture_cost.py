@@ -19,18 +19,20 @@ from lab.stack import connect, process
 CLIENTS = 4
 SETTLE_S = 1
 IDLE = 0
+IDLE_RESOLUTION = 1e-5
+CDC_ROLE = "twinpath_cdc"
 QUIET_S = 0.3  # for sessions of ours to end: their last work is no cost of CDC
 TIMEOUT_S = 120.0
 FOOTPRINT = ("kafka", "connect")
 
 
 class Spent(NamedTuple):
-    """One phase: seconds, commits in it, CPU seconds of the server, of them the walsender's; and of everybody."""
+    """One phase: seconds, commits in it, CPU seconds of the server and of the connector's sessions; of all."""
 
     seconds: float
     commits: int
     server_s: float
-    walsender_s: float
+    sessions_s: float
     usage: Usage
 
 
@@ -70,10 +72,10 @@ def _written(bed: Bed, segment: Segment, rate: int, seconds: int, seed: int) -> 
 
 def _phase(bed: Bed, segment: Segment, server: Read, rate: int, seconds: int, seed: int, before: int | None) -> Spent:
     """`before`: rows that the connector had to bring so far, None without a connector; it brings the rest inside."""
-    sender: Read = (lambda: 0.0) if before is None else _walsender(segment)
+    sessions: Read = (lambda: 0.0) if before is None else _sessions(segment)
     commits = 0
     time.sleep(QUIET_S)
-    began, server_s, sender_s = time.monotonic(), server(), sender()
+    began, server_s, sessions_s = time.monotonic(), server(), sessions()
     with bed.metered() as usage:
         if rate == IDLE:
             time.sleep(seconds)
@@ -82,30 +84,36 @@ def _phase(bed: Bed, segment: Segment, server: Read, rate: int, seconds: int, se
         if before is not None:
             wanted = before + commits
             segment.wait(lambda: segment.arrived() >= wanted, "every commit was in the topic", TIMEOUT_S)
-        server_s, sender_s = server() - server_s, sender() - sender_s
+        server_s, sessions_s = server() - server_s, sessions() - sessions_s
         took = time.monotonic() - began
-    return Spent(took, commits, server_s, sender_s, usage)
+    return Spent(took, commits, server_s, sessions_s, usage)
 
 
-def _walsender(segment: Segment) -> Read:
-    query = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s AND active_pid IS NOT NULL"
-    ((pid,),) = segment.wait(lambda: segment.rows(query, [segment.settings.slot], "postgres"), "the slot is read")
-    return lambda: fine_cpu.one(pid)
+def _sessions(segment: Segment) -> Read:
+    """The walsender of our slot, and whatever else the connector keeps open."""
+    segment.walsender()
+    query = "SELECT pid FROM pg_stat_activity WHERE usename = %s AND datname = %s"
+    found = segment.rows(query, [CDC_ROLE, segment.settings.source_database], "postgres")
+    return lambda: sum(fine_cpu.one(pid) for (pid,) in found)
 
 
 def _compared(rate: int, spent: dict[bool, Spent]) -> tuple[Point, dict[str, Figure], Usage]:
-    """The difference of both phases, as if the same number of rows had been written in both."""
+    """The difference of both phases, as if the same number of rows had been written in both.
+
+    When nothing is written, what the server does for itself is more than what the connector asks of it: the cost is
+    then that of the connector's sessions.
+    """
     alone, live = spent[False], spent[True]
-    writers = alone.server_s / alone.seconds
-    if alone.commits:
-        writers = alone.server_s / alone.commits * live.commits / live.seconds
-    cost = live.server_s / live.seconds - writers
+    if rate == IDLE:
+        writers, cost, resolution = alone.server_s / alone.seconds, live.sessions_s / live.seconds, IDLE_RESOLUTION
+    else:
+        writers = alone.server_s / max(1, alone.commits) * live.commits / live.seconds
+        cost, resolution = live.server_s / live.seconds - writers, 2 * fine_cpu.TICK_S / live.seconds
     found = Load(rate=live.commits / live.seconds, rows=0, interval_s=1)
-    resolution = 2 * fine_cpu.TICK_S / live.seconds if rate else fine_cpu.TICK_S / 10 / live.seconds
     figures: dict[str, Figure] = {
         "rate_per_s": round(found.rate, 1),
-        "cdc_cpu_ms_per_s": round(cost * 1e3, 3),
-        "walsender_cpu_ms_per_s": round(live.walsender_s / live.seconds * 1e3, 3),
+        "cdc_cpu_ms_per_s": round(cost * 1e3, 4),
+        "sessions_cpu_ms_per_s": round(live.sessions_s / live.seconds * 1e3, 4),
         "writers_cpu_ms_per_s": round(writers * 1e3, 3),
         "writers_cpu_us_per_row": round(alone.server_s / alone.commits * 1e6, 2) if alone.commits else None,
         "cdc_cpu_us_per_row": round(cost * 1e6 / found.rate, 2) if rate else None,

@@ -179,7 +179,7 @@ def judge(result: CrossoverResult) -> None:
         run_s=runs["safe"],
         start_s=min(cold) if cold else None,
         rate=_range([one.load.rate for one in result.points if one.side == "cdc"]),
-        rows=_range([one.load.rows for one in result.points if one.side == "safe"]),
+        rows=_range(result.options["rows"]),
         returned=_range([one.load.rate * one.load.interval_s for one in result.points if one.side == "safe"]),
     )
     _estimate_by_round(result)

@@ -14,7 +14,7 @@ def tables(result: CrossoverResult) -> list[str]:
     """What was measured, the model, and what it answers."""
     cdc = {
         "CDC, CPU ms/s": "cdc_cpu_ms_per_s",
-        "of it walsender": "walsender_cpu_ms_per_s",
+        "of it its sessions": "sessions_cpu_ms_per_s",
         "CDC, CPU us/row": "cdc_cpu_us_per_row",
         "writers, CPU us/row": "writers_cpu_us_per_row",
     }
