@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 from lab.advice import MATTERS, Advice
 from lab.bench.result import shown
@@ -50,8 +51,8 @@ def _reasons(advice: Advice, measured: Measured) -> Iterator[str]:
     if advice.interval_s is None:
         yield f"- CDC costs PostgreSQL {_core(costs['cdc'])}, however many consumers there are"
         return
-    start = measured.model.start_s
-    cold = "" if start is None else f"; by spark-submit its start comes on top, {_s(start)}"
+    whole = measured.model.cold_s
+    cold = "" if whole is None else f" (by spark-submit {_s(whole)})"
     how = "a poll every" if advice.reachable else "back to back, a poll every"
     yield (
         f"- batch: {how} {_s(advice.interval_s)}, as a run takes {_s(advice.run_s)} in a kept Spark session{cold}; "
@@ -99,11 +100,14 @@ def _error(measured: Measured, side: str) -> str:
 
 
 def _needs(advice: Advice, measured: Measured) -> str:
-    """Processes, and the memory of those that every consumer shares."""
-    shared = list(measured.footprint_mb)
-    memory = sum(measured.footprint_mb.values())
-    names = " and ".join(name.capitalize() for name in shared)
-    return f"{len(shared) + advice.question.consumers} processes ({names} with {memory:,.0f} MB, one for each consumer)"
+    """Processes, and what those take that all consumers share."""
+    names = " and ".join(name.capitalize() for name in measured.needs)
+    memory = sum(one.rss_mb for one in measured.needs.values())
+    idle = sum(median(one.idle_cpu_ms_per_s) for one in measured.needs.values() if one.idle_cpu_ms_per_s) / 1e3
+    return (
+        f"{len(measured.needs) + advice.question.consumers} processes ({names} with {memory:,.0f} MB and {_core(idle)} "
+        "while nothing is written, one for each consumer)"
+    )
 
 
 def _consumers(count: int) -> str:

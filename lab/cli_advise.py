@@ -31,7 +31,7 @@ def advise(
     if json:
         about = {"from": str(path), "run_id": measured.run_id, "machine": measured.machine, "began": measured.began}
         trust = {"errors": measured.model.fit.errors, "not_publishable": measured.not_publishable}
-        needs = {"footprint_mb": measured.footprint_mb}
+        needs = {"needs": measured.needs}
         sys.stdout.write(f"{msgspec.json.encode(msgspec.to_builtins(found) | about | trust | needs).decode()}\n")
     else:
         sys.stdout.write(f"{text(found, measured, path.resolve())}\n")

@@ -19,11 +19,13 @@ from lab.stack import connect, process
 CLIENTS = 4
 SETTLE_S = 1
 IDLE = 0
+IDLE_S = 12  # the connector reports to an idle walsender every 10 s
 IDLE_RESOLUTION = 1e-5
 CDC_ROLE = "twinpath_cdc"
 QUIET_S = 0.3  # for sessions of ours to end: their last work is no cost of CDC
 TIMEOUT_S = 120.0
-FOOTPRINT = ("kafka", "connect")
+PROGRAMS = ("kafka", "connect")
+"""What CDC needs beside PostgreSQL and the consumers."""
 
 
 class Spent(NamedTuple):
@@ -53,9 +55,9 @@ def measured(
     return _compared(rate, spent)
 
 
-def footprint_mb(bed: Bed) -> dict[str, float]:
+def memory_mb(bed: Bed) -> dict[str, float]:
     """Resident memory of what CDC needs beside PostgreSQL and its consumers."""
-    found = {name: process.running(bed.stack.home, name) for name in FOOTPRINT}
+    found = {name: process.running(bed.stack.home, name) for name in PROGRAMS}
     return {name: round(one.memory_info().rss / 2**20) for name, one in found.items() if one is not None}
 
 
@@ -78,7 +80,7 @@ def _phase(bed: Bed, segment: Segment, server: Read, rate: int, seconds: int, se
     began, server_s, sessions_s = time.monotonic(), server(), sessions()
     with bed.metered() as usage:
         if rate == IDLE:
-            time.sleep(seconds)
+            time.sleep(max(seconds, IDLE_S))
         else:
             commits = _written(bed, segment, rate, seconds, seed).committed
         if before is not None:
@@ -117,9 +119,14 @@ def _compared(rate: int, spent: dict[bool, Spent]) -> tuple[Point, dict[str, Fig
         "writers_cpu_ms_per_s": round(writers * 1e3, 3),
         "writers_cpu_us_per_row": round(alone.server_s / alone.commits * 1e6, 2) if alone.commits else None,
         "cdc_cpu_us_per_row": round(cost * 1e6 / found.rate, 2) if rate else None,
+        **{f"{name}_cpu_ms_per_s": _per_s(live.usage, name) for name in PROGRAMS},
     }
     live.usage.foreign = max(alone.usage.foreign, live.usage.foreign)
     return Point("cdc", group(rate), found, cost, resolution), figures, live.usage
+
+
+def _per_s(usage: Usage, program: str) -> float:
+    return round(usage.cpu_s.get(program, 0.0) / usage.wall_s * 1e3, 2)
 
 
 def group(rate: int) -> str:

@@ -11,6 +11,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from lab.batch_runs import job_environment, submit, warm_session
 from lab.bench import cpu
 from lab.bench.bed import Bed
@@ -19,7 +21,7 @@ from lab.bench.second import Second, second_server
 from lab.bench.statistics import estimate
 from lab.crossover import SIDES, Point, durations, fit
 from lab.experiments import capture_cost, crossover_tables, fine_cpu, poll_cost, polling
-from lab.experiments.crossover_result import CrossoverResult, Model, Range
+from lab.experiments.crossover_result import CrossoverResult, Model, Need, Range
 from lab.experiments.poll_cost import Source
 from lab.stack.stack import Stack
 
@@ -104,7 +106,10 @@ class _Runs:
                 self._bed, self._server, rate, self._grid.seconds, number, self._result.seed + number
             )
             self._keep("cdc", number, *found)
-        self._result.footprint_mb = capture_cost.footprint_mb(self._bed)
+        self._result.needs = {
+            name: Need(used, self._result.values("cdc", capture_cost.group(capture_cost.IDLE), f"{name}_cpu_ms_per_s"))
+            for name, used in capture_cost.memory_mb(self._bed).items()
+        }
 
     def _polls(self, number: int) -> None:
         """Each size from a small table to a large one, which is how a table grows."""
@@ -173,11 +178,11 @@ def judge(result: CrossoverResult) -> None:
         mode: durations([_duration(one.figures) for one in polls if one.variant.startswith(f"{mode},")])
         for mode in polling.MODES
     }
-    cold = result.values("cold", "safe", "start_s")
+    cold = result.values("cold", "safe", "whole_s")
     result.model = Model(
         found,
         run_s=runs["safe"],
-        start_s=min(cold) if cold else None,
+        cold_s=float(np.median(cold)) if cold else None,
         rate=_range([one.load.rate for one in result.points if one.side == "cdc"]),
         rows=_range(result.options["rows"]),
         returned=_range([one.load.rate * one.load.interval_s for one in result.points if one.side == "safe"]),

@@ -24,24 +24,31 @@ class Range(msgspec.Struct, frozen=True):
 class Model(msgspec.Struct, frozen=True):
     """The fitted costs, and what an answer needs beside them.
 
-    run_s: seconds on the clock of one run in a kept session (of `safe`); start_s: what starting by spark-submit adds.
+    run_s: seconds on the clock of one run in a kept session (of `safe`); cold_s: of one run by spark-submit.
     rate: rows per second written under CDC; rows: in the polled table; returned: by one poll.
     """
 
     fit: Fit
     run_s: Polling
-    start_s: float | None
+    cold_s: float | None
     rate: Range
     rows: Range
     returned: Range
 
 
+class Need(msgspec.Struct, frozen=True):
+    """A program that CDC needs: resident memory, and its CPU while nothing is written (ms per second, by round)."""
+
+    rss_mb: float
+    idle_cpu_ms_per_s: list[float]
+
+
 class CrossoverResult(Result):
-    """The result with its points, its model (None when the points are too few), and the memory of Kafka and Connect."""
+    """The result with its points, its model (None when the points are too few), and the programs that CDC needs."""
 
     points: list[Point] = msgspec.field(default_factory=list)
     model: Model | None = None
-    footprint_mb: dict[str, float] = msgspec.field(default_factory=dict)
+    needs: dict[str, Need] = msgspec.field(default_factory=dict)
 
 
 class Measured(msgspec.Struct):
@@ -54,7 +61,7 @@ class Measured(msgspec.Struct):
     machine: dict[str, Any]
     not_publishable: list[str]
     model: Model
-    footprint_mb: dict[str, float]
+    needs: dict[str, Need]
 
 
 def read(path: Path) -> Measured:

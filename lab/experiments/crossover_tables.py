@@ -1,5 +1,7 @@
 """The tables of `twinpath experiment crossover`."""
 
+from statistics import median
+
 import msgspec
 
 from lab.bench.result import shown
@@ -54,6 +56,11 @@ def _costs(fit: Fit) -> list[str]:
     return lines
 
 
+def _idle_ms(result: CrossoverResult) -> float:
+    """CPU of what CDC needs beside PostgreSQL, in ms per second, while nothing is written."""
+    return sum(median(one.idle_cpu_ms_per_s) for one in result.needs.values() if one.idle_cpu_ms_per_s)
+
+
 def _us(value: float) -> str:
     return shown(value * 1e6)
 
@@ -63,7 +70,10 @@ def _answers(result: CrossoverResult) -> list[str]:
     assert result.model is not None  # noqa: S101  its caller looked
     fit = result.model.fit
     heads = [f"{count} consumer{'s' if count > 1 else ''}" for count in CONSUMERS]
-    lines = ["", f"| polling (safe) costs less from this interval on | rows | {' | '.join(heads)} | CDC from, at 1 s |"]
+    lines = [
+        "",
+        f"| polling (safe) costs less from this interval on | rows | {' | '.join(heads)} | consumers from which CDC does, at 1 s |",
+    ]
     lines.append("|---|---:|" + "---:|" * (len(heads) + 1))
     loads = [Load(rate, rows, 1.0) for rate in result.options["rates"] for rows in result.options["rows"]]
     for load in [*loads, TEMPERATURE]:
@@ -71,11 +81,13 @@ def _answers(result: CrossoverResult) -> list[str]:
         cells = ["at none" if one is None else f"{shown(one)} s" for one in turns]
         consumers = turning_consumers(fit.cdc, fit.safe, msgspec.structs.replace(load, interval_s=1.0))
         name = f"{load.rate:g} rows/s" if load.rate >= 1 else "1 row a minute"
-        lines.append(f"| {name} | {load.rows:,.0f} | {' | '.join(cells)} | {consumers} consumers |")
+        lines.append(f"| {name} | {load.rows:,.0f} | {' | '.join(cells)} | {consumers} |")
     polled, captured = fit.cost("safe", TEMPERATURE), fit.cost("cdc", TEMPERATURE)
     lines += [
         "",
         f"1 row a minute, looked at every 10 minutes in {TEMPERATURE.rows:,.0f} rows: {shown(polled * 1e3)} ms of CPU "
-        f"per second by polls, {shown(captured * 1e3)} by CDC, which brings nothing here: stay with SQL.",
+        f"per second by polls, {shown(captured * 1e3)} by CDC, both nothing; but Kafka and Connect would take "
+        f"{shown(_idle_ms(result))} ms per second and {sum(one.rss_mb for one in result.needs.values()):,.0f} MB beside "
+        "it, for no gain: stay with SQL.",
     ]
     return lines

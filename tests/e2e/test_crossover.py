@@ -55,7 +55,7 @@ def test_the_grid_is_measured_the_model_fitted_and_advise_answers_from_it(stack:
         assert one["rows_returned_per_poll"] > 0
     assert sum(one["scheduled"] for one in found["points"]) == 2
     assert found["model"]["fit"]["errors"]["safe"]["points"] >= 2
-    assert found["footprint_mb"].keys() == {"kafka", "connect"}
+    assert found["needs"].keys() == {"kafka", "connect"}
     assert "| the model against points held out |" in page
     done = CliRunner().invoke(cli.app, ["advise", *LOAD, "--from", str(path)])
     assert done.exit_code == 0, done.output

@@ -13,7 +13,7 @@ from lab.advice import Advice, Question, advise
 from lab.advice_words import text
 from lab.crossover import Capture, Error, Fit, Polling
 from lab.experiments import crossover_result
-from lab.experiments.crossover_result import PUBLISHED, Measured, Model, Range
+from lab.experiments.crossover_result import PUBLISHED, Measured, Model, Need, Range
 from twinpath.errors import ConfigurationError
 
 FIT = Fit(
@@ -25,7 +25,7 @@ FIT = Fit(
 MODEL = Model(
     FIT,
     run_s=Polling(0.8, 0.3e-6, 20e-6),
-    start_s=6.5,
+    cold_s=9.5,
     rate=Range(0, 2000),
     rows=Range(10_000, 1e6),
     returned=Range(0, 2e4),
@@ -38,19 +38,20 @@ MEASURED = Measured(
     machine={"processor": "Some CPU", "cores": 2, "memory_gb": 24},
     not_publishable=["fewer than 5 rounds: cdc"],
     model=MODEL,
-    footprint_mb={"kafka": 420.0, "connect": 380.0},
+    needs={"kafka": Need(420.0, [10.0, 30.0, 11.0]), "connect": Need(380.0, [40.0])},
 )
 WORDS = {
     (1000, 1_000_000, 3, 1): """\
 CDC. It costs PostgreSQL 1.33 times less: 9.43 % of a core by polls that lose nothing, 7.1 % of a core by CDC.
 
 - asked: 1,000 rows/s, 1,000,000 rows in the table, every row judged within 3 s of its commit, 1 consumer
-- batch: a poll every 1.86 s, as a run takes 1.14 s in a kept Spark session; by spark-submit its start comes on top, \
-6.5 s; 9.43 % of a core for 1 consumer
+- batch: a poll every 1.86 s, as a run takes 1.14 s in a kept Spark session (by spark-submit 9.5 s); \
+9.43 % of a core for 1 consumer
 - it turns at a poll every 2.5 s, a freshness of 3.65 s: from there on polls cost less than CDC
 - at a poll every 1.86 s CDC costs less from 1 consumer on
 - polls by primary key would cost 1.01 % of a core; they lose rows that commit late
-- CDC needs 3 processes (Kafka and Connect with 800 MB, one for each consumer), each consumer's own memory on top; \
+- CDC needs 3 processes (Kafka and Connect with 800 MB and 5.1 % of a core while nothing is written, one for each \
+consumer), each consumer's own memory on top; \
 while nobody reads its slot, PostgreSQL keeps the WAL
 
 Measured 2026-11-27 on Some CPU, 2 cores, 24 GB, rounds: 1 (docs/results/crossover.json). Other machines give other \
@@ -64,7 +65,8 @@ FIRST = {
     "nothing, 7.1 % of a core by CDC.",
     (1 / 60, 100_000, 600, 1): "Stay with SQL: one statement every 599 s and consumer. Neither side costs PostgreSQL "
     "what matters (less than 0.5 % of a core: 0.00585 % of a core by polls that lose nothing, 0.1 % of a core by CDC), "
-    "and CDC would add 3 processes (Kafka and Connect with 800 MB, one for each consumer) for no gain.",
+    "and CDC would add 3 processes (Kafka and Connect with 800 MB and 5.1 % of a core while nothing is written, one "
+    "for each consumer) for no gain.",
     (1000, 1_000_000, 1, 3): "CDC. Polls cannot be this fresh: the best that they can promise here is 2.24 s.",
     (60_000, 1_000_000, 60, 1): "Neither: polls cannot be this fresh, and CDC would take 420 % of a core where one "
     "slot has one core. Divide the table, or let rows wait longer.",
