@@ -72,7 +72,7 @@ def _answers(result: CrossoverResult) -> list[str]:
     heads = [f"{count} consumer{'s' if count > 1 else ''}" for count in CONSUMERS]
     lines = [
         "",
-        f"| polling (safe) costs less from this interval on | rows | {' | '.join(heads)} | consumers from which CDC does, at 1 s |",
+        f"| polls (safe) cost less from this interval on | rows | {' | '.join(heads)} | CDC from, at 1 s, consumers |",
     ]
     lines.append("|---|---:|" + "---:|" * (len(heads) + 1))
     loads = [Load(rate, rows, 1.0) for rate in result.options["rates"] for rows in result.options["rows"]]
@@ -83,11 +83,12 @@ def _answers(result: CrossoverResult) -> list[str]:
         name = f"{load.rate:g} rows/s" if load.rate >= 1 else "1 row a minute"
         lines.append(f"| {name} | {load.rows:,.0f} | {' | '.join(cells)} | {consumers} |")
     polled, captured = fit.cost("safe", TEMPERATURE), fit.cost("cdc", TEMPERATURE)
+    memory = sum(one.rss_mb for one in result.needs.values())
     lines += [
         "",
         f"1 row a minute, looked at every 10 minutes in {TEMPERATURE.rows:,.0f} rows: {shown(polled * 1e3)} ms of CPU "
         f"per second by polls, {shown(captured * 1e3)} by CDC, both nothing; but Kafka and Connect would take "
-        f"{shown(_idle_ms(result))} ms per second and {sum(one.rss_mb for one in result.needs.values()):,.0f} MB beside "
+        f"{shown(_idle_ms(result))} ms per second and {memory:,.0f} MB beside "
         "it, for no gain: stay with SQL.",
     ]
     return lines
