@@ -46,13 +46,14 @@ def measured(
         segment.rows(NO_AUTOVACUUM, database=segment.settings.source_database)
         spent: dict[bool, Spent] = {}
         written = 0
-        for live in (False, True) if number % 2 else (True, False):
+        order = (False, True) if number % 2 else (True, False)
+        for live in order if rate != IDLE else (True,):
             _connected(bed, segment, live=live)
             written += _written(bed, segment, rate, SETTLE_S, seed).committed if rate else 0
             segment.checkpoint()
             spent[live] = _phase(bed, segment, server, rate, seconds, seed, written if live else None)
             written += spent[live].commits
-    return _compared(rate, spent)
+    return _waiting(spent[True]) if rate == IDLE else _compared(rate, spent[False], spent[True])
 
 
 def memory_mb(bed: Bed) -> dict[str, float]:
@@ -99,30 +100,33 @@ def _sessions(segment: Segment) -> Read:
     return lambda: sum(fine_cpu.one(pid) for (pid,) in found)
 
 
-def _compared(rate: int, spent: dict[bool, Spent]) -> tuple[Point, dict[str, Figure], Usage]:
-    """The difference of both phases, as if the same number of rows had been written in both.
+def _waiting(live: Spent) -> tuple[Point, dict[str, Figure], Usage]:
+    """Nothing is written: the server does more for itself than the connector asks of it, so that its sessions count."""
+    cost = live.sessions_s / live.seconds
+    return Point("cdc", group(IDLE), Load(0, 0, 1), cost, IDLE_RESOLUTION), _figures(live, cost), live.usage
 
-    When nothing is written, what the server does for itself is more than what the connector asks of it: the cost is
-    then that of the connector's sessions.
-    """
-    alone, live = spent[False], spent[True]
-    if rate == IDLE:
-        writers, cost, resolution = alone.server_s / alone.seconds, live.sessions_s / live.seconds, IDLE_RESOLUTION
-    else:
-        writers = alone.server_s / max(1, alone.commits) * live.commits / live.seconds
-        cost, resolution = live.server_s / live.seconds - writers, 2 * fine_cpu.TICK_S / live.seconds
+
+def _compared(rate: int, alone: Spent, live: Spent) -> tuple[Point, dict[str, Figure], Usage]:
+    """The difference of both phases, as if the same number of rows had been written in both."""
+    per_row_s = alone.server_s / max(1, alone.commits)
+    cost = (live.server_s - per_row_s * live.commits) / live.seconds
     found = Load(rate=live.commits / live.seconds, rows=0, interval_s=1)
-    figures: dict[str, Figure] = {
-        "rate_per_s": round(found.rate, 1),
-        "cdc_cpu_ms_per_s": round(cost * 1e3, 4),
-        "sessions_cpu_ms_per_s": round(live.sessions_s / live.seconds * 1e3, 4),
-        "writers_cpu_ms_per_s": round(writers * 1e3, 3),
-        "writers_cpu_us_per_row": round(alone.server_s / alone.commits * 1e6, 2) if alone.commits else None,
-        "cdc_cpu_us_per_row": round(cost * 1e6 / found.rate, 2) if rate else None,
-        **{f"{name}_cpu_ms_per_s": _per_s(live.usage, name) for name in PROGRAMS},
+    figures = _figures(live, cost) | {
+        "cdc_cpu_us_per_row": round(cost * 1e6 / found.rate, 2),
+        "sessions_cpu_us_per_row": round(live.sessions_s * 1e6 / max(1, live.commits), 2),
+        "writers_cpu_us_per_row": round(per_row_s * 1e6, 2),
     }
     live.usage.foreign = max(alone.usage.foreign, live.usage.foreign)
-    return Point("cdc", group(rate), found, cost, resolution), figures, live.usage
+    return Point("cdc", group(rate), found, cost, 2 * fine_cpu.TICK_S / live.seconds), figures, live.usage
+
+
+def _figures(live: Spent, cost: float) -> dict[str, Figure]:
+    return {
+        "rate_per_s": round(live.commits / live.seconds, 1),
+        "cdc_cpu_ms_per_s": round(cost * 1e3, 4),
+        "sessions_cpu_ms_per_s": round(live.sessions_s / live.seconds * 1e3, 4),
+        **{f"{name}_cpu_ms_per_s": _per_s(live.usage, name) for name in PROGRAMS},
+    }
 
 
 def _per_s(usage: Usage, program: str) -> float:

@@ -123,9 +123,9 @@ class _Runs:
                 self._keep("polls", number, *poll_cost.single(source, mode, rate, interval_s, self._grid.polls))
 
     def _loads(self) -> list[tuple[int, float]]:
-        """The lowest and the highest rate: a poll sees of rate and interval only their product."""
-        ends = sorted({min(self._grid.rates), max(self._grid.rates)})
-        return [(rate, interval_s) for rate in ends for interval_s in self._grid.intervals_s]
+        """The fewest new rows, and the highest rate at each interval: a poll sees of both only their product."""
+        least = (min(self._grid.rates), min(self._grid.intervals_s))
+        return [least, *((max(self._grid.rates), one) for one in self._grid.intervals_s)]
 
     def _scheduled(self, number: int) -> None:
         self._grown(max(self._grid.rows))

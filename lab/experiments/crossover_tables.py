@@ -18,7 +18,10 @@ def tables(result: CrossoverResult) -> list[str]:
         "CDC, CPU ms/s": "cdc_cpu_ms_per_s",
         "of it its sessions": "sessions_cpu_ms_per_s",
         "CDC, CPU us/row": "cdc_cpu_us_per_row",
+        "of it its sessions, us/row": "sessions_cpu_us_per_row",
         "writers, CPU us/row": "writers_cpu_us_per_row",
+        "Connect, CPU ms/s": "connect_cpu_ms_per_s",
+        "Kafka, CPU ms/s": "kafka_cpu_ms_per_s",
     }
     polls = {
         "CPU ms/poll": "postgres_cpu_ms_per_poll",
