@@ -28,6 +28,7 @@ Examples:
   twinpath alerts --follow           alerts as they are stored
   twinpath changes --from-beginning  each INSERT, UPDATE and DELETE as it leaves the log
   twinpath doctor                    the first broken hop, and its mend
+  twinpath advise --rate 1000 --rows 1000000 --freshness 10    batch or CDC for such a load
   twinpath down                      stop everything; `up` goes on where it stood
 """
 app = typer.Typer(

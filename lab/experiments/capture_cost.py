@@ -21,6 +21,7 @@ SETTLE_S = 1
 IDLE = 0
 IDLE_S = 12  # the connector reports to an idle walsender every 10 s
 IDLE_RESOLUTION = 1e-5
+SAME_WITHIN = 0.05  # two phases of the same writing differ by so much: the difference shows no less
 CDC_ROLE = "twinpath_cdc"
 QUIET_S = 0.3  # for sessions of ours to end: their last work is no cost of CDC
 TIMEOUT_S = 120.0
@@ -111,13 +112,14 @@ def _compared(rate: int, alone: Spent, live: Spent) -> tuple[Point, dict[str, Fi
     per_row_s = alone.server_s / max(1, alone.commits)
     cost = (live.server_s - per_row_s * live.commits) / live.seconds
     found = Load(rate=live.commits / live.seconds, rows=0, interval_s=1)
+    resolution = max(2 * fine_cpu.TICK_S, SAME_WITHIN * per_row_s * live.commits) / live.seconds
     figures = _figures(live, cost) | {
         "cdc_cpu_us_per_row": round(cost * 1e6 / found.rate, 2),
         "sessions_cpu_us_per_row": round(live.sessions_s * 1e6 / max(1, live.commits), 2),
         "writers_cpu_us_per_row": round(per_row_s * 1e6, 2),
     }
     live.usage.foreign = max(alone.usage.foreign, live.usage.foreign)
-    return Point("cdc", group(rate), found, cost, 2 * fine_cpu.TICK_S / live.seconds), figures, live.usage
+    return Point("cdc", group(rate), found, cost, resolution), figures, live.usage
 
 
 def _figures(live: Spent, cost: float) -> dict[str, Figure]:
