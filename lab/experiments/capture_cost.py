@@ -13,7 +13,7 @@ from lab.bench.cpu import Read, Usage
 from lab.bench.result import Figure
 from lab.crossover import Load, Point
 from lab.experiments import fine_cpu
-from lab.experiments.polling import NO_AUTOVACUUM, USERS
+from lab.experiments.polled_table import NO_AUTOVACUUM, USERS
 from lab.stack import connect, process
 
 CLIENTS = 4

@@ -20,7 +20,7 @@ from lab.bench.result import Figure, Result, shown
 from lab.bench.second import Second, second_server
 from lab.bench.statistics import estimate
 from lab.crossover import SIDES, Point, durations, fit
-from lab.experiments import capture_cost, crossover_tables, fine_cpu, poll_cost, polling
+from lab.experiments import capture_cost, crossover_tables, fine_cpu, poll_cost, polled_table
 from lab.experiments.crossover_result import CrossoverResult, Model, Need, Range
 from lab.experiments.poll_cost import Source
 from lab.stack.stack import Stack
@@ -79,17 +79,17 @@ class _Runs:
         """A table and a kept Spark session for the block, when a part polls."""
         with ExitStack() as stack:
             if set(parts) - {"cdc"}:
-                segment = stack.enter_context(polling.store_apart(self._bed, self._second))
+                segment = stack.enter_context(polled_table.store_apart(self._bed, self._second))
                 self._environment = job_environment(segment.settings, segment.stack.credentials)
                 log = self._bed.folder / "session.log"
                 session = stack.enter_context(warm_session(self._environment, log))
-                table = polling.Table(segment)
+                table = polled_table.Table(segment)
                 stack.callback(table.close)
                 self._result.limits["seconds to open a session"] = session.ready()
-                self._source = Source(self._bed, segment, table, polling.Poller(session), self._server)
+                self._source = Source(self._bed, segment, table, polled_table.Poller(session), self._server)
                 self._grown(min(self._grid.rows))
                 for _ in range(2):
-                    for mode in polling.MODES:
+                    for mode in polled_table.MODES:
                         table.add(1)
                         self._source.poller.poll(mode)
                 self._result.warm_up["polls"] = "three runs of each mode; at each size of the table one more"
@@ -115,8 +115,8 @@ class _Runs:
         """Each size from a small table to a large one, which is how a table grows."""
         source = self._ready()
         source.table.empty()
-        polling.empty_store(self._second, source.segment)
-        loads = [(mode, rate, interval_s) for mode in polling.MODES for rate, interval_s in self._loads()]
+        polled_table.empty_store(self._second, source.segment)
+        loads = [(mode, rate, interval_s) for mode in polled_table.MODES for rate, interval_s in self._loads()]
         for rows in sorted(self._grid.rows):
             self._grown(rows)
             for mode, rate, interval_s in loads if number % 2 else loads[::-1]:
@@ -132,13 +132,13 @@ class _Runs:
         rate, interval_s = max(self._grid.rates), min(self._grid.intervals_s)
         seed = self._result.seed + number
         scheduled = poll_cost.Scheduled(self._ready(), rate, interval_s, SCHEDULED_POLLS, seed)
-        for mode in polling.MODES if number % 2 else polling.MODES[::-1]:
+        for mode in polled_table.MODES if number % 2 else polled_table.MODES[::-1]:
             self._keep("schedule", number, *scheduled.run(mode))
 
     def _cold(self, number: int) -> None:
         self._grown(max(self._grid.rows))
         with self._bed.metered({"spark": cpu.ended}) as usage:
-            summary = submit(self._environment, self._bed.folder, ["--mode", "safe", *polling.READ])
+            summary = submit(self._environment, self._bed.folder, ["--mode", "safe", *polled_table.READ])
         seconds = summary["seconds"]["whole"]
         self._result.add("cold", "safe", number, {"whole_s": seconds, "start_s": summary["seconds"]["start"]}, usage)
         self._bed.progress.say(f"cold, round {number}: {seconds:.1f} s by spark-submit")
@@ -154,7 +154,7 @@ class _Runs:
             return
         with self._bed.progress.step(f"{rows:,} rows") as step:
             source.table.grow(rows, self._result.seed)
-            for mode in polling.MODES:
+            for mode in polled_table.MODES:
                 source.poller.poll(mode)
             step.done = "written and judged"
 
@@ -176,7 +176,7 @@ def judge(result: CrossoverResult) -> None:
     polls = [one for one in result.rounds if one.part == "polls"]
     runs = {
         mode: durations([_duration(one.figures) for one in polls if one.variant.startswith(f"{mode},")])
-        for mode in polling.MODES
+        for mode in polled_table.MODES
     }
     cold = result.values("cold", "safe", "whole_s")
     result.model = Model(

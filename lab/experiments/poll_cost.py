@@ -20,7 +20,7 @@ from lab.bench.result import Figure
 from lab.crossover import Load, Point, Side
 from lab.experiments import fine_cpu
 from lab.experiments.capture_cost import CLIENTS
-from lab.experiments.polling import USERS, Mode, Poller, Table, on_schedule
+from lab.experiments.polled_table import USERS, Mode, Poller, Table, on_schedule
 
 SIDE_OF: dict[Mode, Side] = {"safe": "safe", "naive-id": "naive_id"}
 Found = tuple[Point, dict[str, Figure], Usage]

@@ -20,7 +20,7 @@ from lab.bench.result import Figure, Result
 from lab.bench.rounds import in_turn
 from lab.bench.second import Second, second_server
 from lab.experiments import fine_cpu
-from lab.experiments.polling import store_apart
+from lab.experiments.polled_table import store_apart
 from lab.measure import counters
 from lab.stack import process
 from lab.stack.stack import Stack

@@ -39,7 +39,7 @@ def test_the_grid_is_measured_the_model_fitted_and_advise_answers_from_it(stack:
     assert figures(found, "cdc")["400 rows/s"]["sessions_cpu_ms_per_s"] > 0
     polls = figures(found, "polls")
     assert len(polls) == 8
-    for mode in crossover.polling.MODES:
+    for mode in crossover.polled_table.MODES:
         for rows in ("2,000", "20,000"):
             for new in (50, 400):
                 one = polls[f"{mode}, {rows} rows, {new} new"]
