@@ -19,7 +19,7 @@ from lab.stack import connect, process
 CLIENTS = 4
 SETTLE_S = 1
 IDLE = 0
-IDLE_S = 12  # the connector reports to an idle walsender every 10 s
+IDLE_TIMES = 2  # as long as the other phases: the connector reports to an idle walsender every 10 s
 IDLE_RESOLUTION = 1e-5
 SAME_WITHIN = 0.05  # two phases of the same writing differ by so much: the difference shows no less
 CDC_ROLE = "twinpath_cdc"
@@ -82,7 +82,7 @@ def _phase(bed: Bed, segment: Segment, server: Read, rate: int, seconds: int, se
     began, server_s, sessions_s = time.monotonic(), server(), sessions()
     with bed.metered() as usage:
         if rate == IDLE:
-            time.sleep(max(seconds, IDLE_S))
+            time.sleep(IDLE_TIMES * seconds)
         else:
             commits = _written(bed, segment, rate, seconds, seed).committed
         if before is not None:

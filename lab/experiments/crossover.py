@@ -29,7 +29,7 @@ PARTS = ("cdc", "polls", "schedule", "cold")
 RATES = (100, 500, 2_000)
 INTERVALS_S = (1.0, 10.0)
 ROWS = (10_000, 100_000, 1_000_000)
-SCHEDULED_POLLS = 6
+SCHEDULED_TIMES = 2  # as many polls as of each load
 
 
 class Grid(NamedTuple):
@@ -131,7 +131,8 @@ class _Runs:
         self._grown(max(self._grid.rows))
         rate, interval_s = max(self._grid.rates), min(self._grid.intervals_s)
         seed = self._result.seed + number
-        scheduled = poll_cost.Scheduled(self._ready(), rate, interval_s, SCHEDULED_POLLS, seed)
+        polls = SCHEDULED_TIMES * self._grid.polls
+        scheduled = poll_cost.Scheduled(self._ready(), rate, interval_s, polls, seed)
         for mode in polled_table.MODES if number % 2 else polled_table.MODES[::-1]:
             self._keep("schedule", number, *scheduled.run(mode))
 
