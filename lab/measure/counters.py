@@ -16,8 +16,8 @@ from psycopg2.extensions import connection as Connection
 
 STATEMENTS = """
 SELECT coalesce(sum(calls), 0)::bigint, coalesce(sum(rows), 0)::bigint
-FROM pg_stat_statements AS one JOIN pg_roles AS role ON role.oid = one.userid JOIN pg_database ON oid = dbid
-WHERE datname = %s AND rolname <> current_user"""
+FROM pg_stat_statements AS one JOIN pg_roles AS role ON role.oid = one.userid
+WHERE one.dbid = (SELECT oid FROM pg_database WHERE datname = %s) AND rolname <> current_user"""
 BLOCKS = "SELECT tup_returned + tup_fetched, blks_read, blks_hit FROM pg_stat_database WHERE datname = %s"
 WAL = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
 SESSIONS = """

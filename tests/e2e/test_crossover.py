@@ -29,7 +29,7 @@ def figures(found: dict[str, Any], part: str) -> dict[str, dict[str, Any]]:
 
 
 def test_the_grid_is_measured_the_model_fitted_and_advise_answers_from_it(stack: Stack) -> None:
-    grid = Grid(rates=(50, 400), intervals_s=(1.0,), rows=(2_000, 20_000), seconds=2, polls=1)
+    grid = Grid(rates=(50, 400), intervals_s=(1.0,), rows=(2_000, 20_000), seconds=1, polls=1)
     parts = ("cdc", "polls", "schedule")
     _, page, path = crossover.measure(stack, rounds=1, grid=grid, parts=parts, seed=3, command="a test")
     assert path.name == "experiment-crossover.json"
