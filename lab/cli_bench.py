@@ -176,7 +176,7 @@ def chosen(option: str, given: list[str] | None, known: tuple[str, ...]) -> tupl
 def run_measurement(module: ModuleType, quiet: bool, only: list[str] | None, **options: Any) -> None:
     """Run a bench on the checkout's running stack, or on a private one; its tables, then the path of its JSON."""
     from lab.bench.cpu import adopt_orphans
-    from lab.bench.result import command_line
+    from lab.console import command_line
     from lab.stack.stack import running_stack
 
     adopt_orphans()
