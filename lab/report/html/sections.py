@@ -130,7 +130,10 @@ def _differences(pair: Pair) -> list[list[str]]:
 
 def airflow(summary: Summary) -> Section | None:
     """The runs of the batch job."""
-    return Section("airflow", "Airflow's runs", tables=[airflow_table(summary)]) if summary.airflow_runs else None
+    if not summary.airflow_runs:
+        return None
+    title = "The batch runs of a kept Spark session" if summary.batch_scheduler == "loop" else "Airflow's runs"
+    return Section("airflow", title, tables=[airflow_table(summary)])
 
 
 def temperature(summary: Summary) -> Section | None:
@@ -209,6 +212,8 @@ def reproduce(saved: Saved) -> Section:
     command += "" if summary.faults else " --no-kills"
     command += "" if summary.airflow_runs else " --no-batch"
     command += "" if "spark_stream" in summary.paths else " --no-spark-stream"
+    if summary.command:
+        command = summary.command
     said = "The seed fixes rows, times and planted fraud. When transactions commit, and so latencies, it does not."
     rows = [[one.name, whole(one.size), one.sha256] for one in saved.files]
     table = Table("Files and their SHA-256", ["file", "bytes", "SHA-256"], rows, texts=0)
