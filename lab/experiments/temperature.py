@@ -195,7 +195,7 @@ def _kept_mb(segment: Segment) -> float:
         segment.checkpoint()
         time.sleep(SETTLE_S)
     ((kept,),) = segment.rows(RETAINED, [segment.settings.slot], "postgres")
-    return round(kept / 2**20, 1)
+    return round(float(kept) / 2**20, 1)
 
 
 def judge(result: Result) -> None:
