@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
+import psutil
 
 from lab.batch_runs import WarmSession, job_environment, warm_session
 from lab.batch_side import AT_THE_END, BatchRun
@@ -18,6 +19,7 @@ from lab.beside import BesideFound
 from lab.console import Progress
 from lab.stack.stack import Stack
 from twinpath.batch_summary import BatchSummary
+from twinpath.process_usage import summed
 from twinpath.settings import Settings
 
 OPTIONS = ("--read", "partitioned")
@@ -72,13 +74,20 @@ class BatchLoop:
 
     def _run(self, mode: str, kind: str, due: datetime) -> None:
         waited_s = max(0.0, (datetime.now(tz=UTC) - due).total_seconds())
-        began = time.monotonic()
-        summary = msgspec.convert(self._session.run(["--mode", mode, *OPTIONS]), BatchSummary)
-        whole_s = time.monotonic() - began
+        began, (cpu_s, _) = time.monotonic(), self._usage()
+        said = self._session.run(["--mode", mode, *OPTIONS])
+        whole_s, (later_s, peak_mb) = time.monotonic() - began, self._usage()
+        used = {"cpu_s": round(later_s - cpu_s, 2), "peak_rss_mb": round(peak_mb, 1)}
+        summary = msgspec.convert(said | used, BatchSummary)
         parts = {name: seconds for name, seconds in summary.seconds.items() if name != "whole"}
         rest = {"schedule": waited_s, **parts, "session": max(0.0, whole_s - sum(parts.values()))}
         seconds = {name: round(value, 3) for name, value in rest.items()}
         self._runs.append(BatchRun(f"{kind}-{len(self._runs) + 1}", kind, due, 1, summary, seconds))
+
+    def _usage(self) -> tuple[float, float]:
+        """CPU seconds of the session until now, and its peak MB."""
+        root = psutil.Process(self._session.pid)
+        return summed((root, *root.children(recursive=True)))
 
 
 @contextmanager
