@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from lab.batch_side import AT_THE_END
 from lab.beside import BesideFound, OpenSides, Sides, beside
 from lab.console import Progress
 from lab.load import Load, LoadResult, announced, said, workload_of
@@ -36,13 +35,13 @@ from twinpath.settings import Settings, run_settings
 
 SLOT_TIMEOUT_S = 90.0
 WARM_UP = timedelta(seconds=10)  # of the load: the Java machines compile
-KILL_AGENT, KILL_CONNECT, BEGIN_BATCH = 0.35, 0.45, 0.5  # when, as shares of the load's duration
+KILL_AGENT, KILL_CONNECT = 0.35, 0.45  # when, as shares of the load's duration
 
 
 class Judged(NamedTuple):
     """A load of which every log-fed path has judged everything: the ends of the topic's partitions, and the witness,
     which is asked at once, for a checkpoint may remove the log. Begun with the load, finished with the fence; calm is
-    (begin, end) of the time after warm-up and before anything was killed or the batch path began."""
+    (begin, end) of the time after warm-up and before anything was killed or the batch path began in mid-load."""
 
     load: LoadResult
     ends: dict[int, int]
@@ -98,7 +97,10 @@ class Demo:
         lab = self._lab("postgres")
         start_lsn = fence.current_lsn(lab)
         began = datetime.now(tz=UTC)
-        load, first_event = self._load([(BEGIN_BATCH, sides.begin_batch)] if sides else [])
+        if sides and not sides.begins_at:
+            sides.begin_batch()
+        mid_load = [(sides.begins_at, sides.begin_batch)] if sides and sides.begins_at else []
+        load, first_event = self._load(mid_load)
         ends = self._wait_until_judged()
         commits = witness.commit_lsns(lab, start_lsn, fence.current_lsn(lab))
         finished = datetime.now(tz=UTC)
@@ -160,7 +162,7 @@ class Demo:
                 judged.commits,
                 judged.ends,
                 log_fed=self._paths.usage,
-                modes=AT_THE_END if found else (),
+                modes={run.summary.mode for run in found.runs} if found else (),
             )
             step.done = "done"
         return Evidence(

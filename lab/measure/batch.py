@@ -56,7 +56,7 @@ class BatchPath(msgspec.Struct):
 
 
 def gather_batch(
-    dsn: str, modes: Collection[Mode], rules: Sequence[Rule], by_log: Mapping[str, Replay], written: Written
+    dsn: str, modes: Collection[str], rules: Sequence[Rule], by_log: Mapping[str, Replay], written: Written
 ) -> list[BatchPath]:
     """The alerts of these modes in the alert store at `dsn`, held against the replay of the operation log."""
     with closing(psycopg2.connect(dsn)) as session, session.cursor() as cursor:

@@ -11,7 +11,6 @@ import psycopg2
 from lab.measure import reference, witness
 from lab.measure.batch import BatchPath, gather_batch
 from lab.measure.batch_evidence import Written, commit_stamps
-from lab.measure.batch_input import Mode
 from lab.measure.verdict import RuleEvidence, gather
 from lab.operations import read_operations
 from lab.stack.credentials import Credentials
@@ -44,7 +43,7 @@ def compare_run(
     ends: dict[int, int],
     *,
     log_fed: Collection[str],
-    modes: Collection[Mode] = (),
+    modes: Collection[str] = (),
 ) -> Compared:
     """Compare the named log-fed paths and batch modes of a run on its own names.
 
