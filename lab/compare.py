@@ -23,14 +23,15 @@ AGENT, STREAM, BATCH = PATHS = ("agent", "spark_stream", "spark_batch")
 
 
 class Size(NamedTuple):
-    """Rows per second, seconds of the load, and seconds between two runs of the batch job."""
+    """Rows per second; seconds of the load, of its warm-up, and between two runs of the batch job."""
 
     rate: int
     duration_s: float
+    warm_up_s: float
     interval_s: float
 
 
-SIZES = {"tiny": Size(200, 30, 5), "default": Size(500, 120, 10), "stress": Size(1_000, 300, 10)}
+SIZES = {"tiny": Size(200, 30, 15, 5), "default": Size(500, 150, 60, 10), "stress": Size(1_000, 300, 60, 10)}
 
 
 def compare(progress: Progress, size: Size, paths: Collection[str], **overrides: object) -> tuple[Path, bool]:
@@ -44,7 +45,9 @@ def compare(progress: Progress, size: Size, paths: Collection[str], **overrides:
     given = {"rate": size.rate, "duration": size.duration_s, **overrides}
     with running_stack(progress, **given) as stack:
         settings = run_settings(stack.settings, run_id)
-        passed = prove(stack, settings, folder, kills=False, stream=STREAM in paths, sides=loop)
+        passed = prove(
+            stack, settings, folder, kills=False, stream=STREAM in paths, sides=loop, warm_up_s=size.warm_up_s
+        )
         page = render(folder)
     write_index(RUNS)
     return page, passed

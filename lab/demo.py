@@ -34,7 +34,7 @@ from twinpath.errors import ServiceFault
 from twinpath.settings import Settings, run_settings
 
 SLOT_TIMEOUT_S = 90.0
-WARM_UP = timedelta(seconds=10)  # of the load: the Java machines compile
+WARM_UP_S = 10.0  # of the load: the Java machines compile
 KILL_AGENT, KILL_CONNECT = 0.35, 0.45  # when, as shares of the load's duration
 
 
@@ -54,12 +54,15 @@ class Judged(NamedTuple):
 class Demo:
     """One demonstration on one stack."""
 
-    def __init__(self, stack: Stack, settings: Settings, folder: Path, *, kills: bool, stream: bool) -> None:
+    def __init__(
+        self, stack: Stack, settings: Settings, folder: Path, *, kills: bool, stream: bool, warm_up_s: float
+    ) -> None:
         self._stack = stack
         self._settings = settings
         self._folder = folder
         self._progress = stack.progress
         self._kills = kills
+        self._warm_up = timedelta(seconds=warm_up_s)
         self._killed: list[tuple[str, datetime]] = []
         self._scope: Scope = stack.scope(settings)
         self._paths = LogFed(stack, settings, self._scope, stream=stream)
@@ -104,7 +107,7 @@ class Demo:
         ends = self._wait_until_judged()
         commits = witness.commit_lsns(lab, start_lsn, fence.current_lsn(lab))
         finished = datetime.now(tz=UTC)
-        return Judged(load, ends, commits, began, finished, (began + WARM_UP, first_event or finished))
+        return Judged(load, ends, commits, began, finished, (began + self._warm_up, first_event or finished))
 
     def _load(self, events: Sequence[Event]) -> tuple[LoadResult, datetime | None]:
         """The load with its events; what it wrote, and when the first event came."""
@@ -195,10 +198,11 @@ def prove(
     kills: bool,
     stream: bool,
     sides: OpenSides | None,
+    warm_up_s: float = WARM_UP_S,
     keep: bool = False,
 ) -> bool:
     """One run on the names of `settings`, its summary written; whether every correctness goal was met."""
-    one = Demo(stack, settings, folder, kills=kills, stream=stream)
+    one = Demo(stack, settings, folder, kills=kills, stream=stream, warm_up_s=warm_up_s)
     try:
         return write_summary(one.run(sides), folder)
     finally:

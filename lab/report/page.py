@@ -59,7 +59,8 @@ def _latency(summary: dict[str, Any]) -> list[str]:
     """Latency of the paths that read the log, with and without warm-up and kills."""
     paths = {name: one for name, one in summary["paths"].items() if "latency_ms_calm" in one}
     begin_s, end_s = summary["calm_s"]
-    calm = f"calm: committed {begin_s:.0f} s to {end_s:.0f} s after the start, before the first kill and the batch runs"
+    until = "after the warm-up" if summary.get("batch_scheduler") == "loop" else "before the first kill and batch run"
+    calm = f"calm: committed {begin_s:.0f} s to {end_s:.0f} s after the start, {until}"
     keys = ("n", "p50", "p90", "p99", "max")
     figures = [
         (path, of, found)
@@ -67,14 +68,18 @@ def _latency(summary: dict[str, Any]) -> list[str]:
         for of, found in (
             ("all rows", one["latency_ms"]),
             ("calm", one["latency_ms_calm"]),
-            *((f"all rows, {rule}", each["latency_ms"]) for rule, each in one["rules"].items()),
+            *((f"all rows, {rule}", each["latency_ms"]) for rule, each in one["rules"].items() if "latency_ms" in each),
         )
     ]
     rows = [[path, of, *(_cell(found[key]) for key in keys)] for path, of, found in figures]
-    hops = [[path, *(_cell(ms) for ms in one["hops_ms_p50"].values())] for path, one in paths.items()]
+    hops = [
+        [path, *(_cell(ms) for ms in one["hops_ms_p50"].values())]
+        for path, one in paths.items()
+        if "hops_ms_p50" in one
+    ]
     return [
         "",
-        "## Latency of the paths that read the log: commit to alert committed, by PostgreSQL's clock, ms",
+        "## Latency: commit to alert committed, by PostgreSQL's clock, ms",
         "",
         *_table(["path", "alerts", *keys], rows),
         "",

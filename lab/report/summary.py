@@ -50,7 +50,7 @@ def build(evidence: Evidence, samples: dict[str, list[Sample]]) -> dict[str, Any
     rows = evidence.load.rows
     compared, beside = evidence.compared, evidence.beside
     log_fed = {path: _log_fed(path, evidence, samples.get(path, [])) for path in compared.log_fed}
-    batch_paths = path_sections(compared.batch, beside) if beside else {}
+    batch_paths = path_sections(compared.batch, beside, evidence.calm) if beside else {}
     of_airflow = beside_sections(beside) if beside else {}
     return {
         "schema_version": SCHEMA_VERSION,

@@ -44,9 +44,8 @@ def definition(summary: Summary) -> Section:
     calm = "."
     if summary.calm_s and summary.calm_s[0] < summary.calm_s[1]:
         begin, end = summary.calm_s
-        calm = (
-            f": payments committed {begin:.0f} s to {end:.0f} s after the start, before the first kill and batch run."
-        )
+        until = "after the warm-up" if summary.batch_scheduler == "loop" else "before the first kill and batch run"
+        calm = f": payments committed {begin:.0f} s to {end:.0f} s after the start, {until}."
     return Section("definition", "What latency means here", texts=[Text([said, batch + calm], boxed=True)])
 
 
