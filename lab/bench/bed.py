@@ -132,11 +132,11 @@ class Segment:
 
 
 class Bed:
-    """The stack of a bench, its run id and its folder."""
+    """The stack of a bench, its run id and its folder: those of `run`, or fresh ones."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, run: tuple[str, Path] | None = None) -> None:
         self.stack = stack
-        self.run_id, self.folder = new_run()
+        self.run_id, self.folder = run or new_run()
         self.progress: Progress = stack.progress
         self._numbers = count(1)
 
