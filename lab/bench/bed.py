@@ -80,7 +80,7 @@ class Segment:
         """CPU of the process that serves our slot; None when none does."""
         query = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s AND active_pid IS NOT NULL"
         found = self.rows(query, [self.settings.slot], "postgres")
-        return cpu.walsender(found[0][0]) if found else None
+        return cpu.backend(found[0][0]) if found else None
 
     def arrived(self) -> int:
         """Records in the topic."""

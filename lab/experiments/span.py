@@ -14,7 +14,7 @@ import msgspec
 from lab.bench import table
 from lab.bench.bed import Bed, Segment
 from lab.bench.committing import Commits, write
-from lab.bench.cpu import Read, Usage, metered
+from lab.bench.cpu import Read, Usage, backend, metered
 from lab.bench.result import Figure, Result
 from lab.bench.second import Second
 from lab.measure.counters import Counters, billed
@@ -23,6 +23,8 @@ CLIENTS = 4
 USERS = 9_000
 SETTLE_S = 1.0  # before a span: the readers of the one before shall have gone
 EXIT_S = 0.3  # at its end: a session that has just been closed hands its counts over when its process ends
+LAB = "lab"
+"""Name of a reader: the processes of the source's server that serve us, who count."""
 PER_THOUSAND = ("statements", "rows_returned", "rows_scanned", "blocks_read", "blocks_hit", "sessions", "wal_bytes")
 
 Reading = Callable[["Future[Commits]"], None]
@@ -104,19 +106,26 @@ class Field:
         time.sleep(SETTLE_S)
         homes = [self.bed.stack.home, self.second.home]
         billing = billed(segment.dsn("postgres"), segment.settings.source_database)
-        with billing as bill, metered(homes, more) as usage:
-            yield spent
+        with billing as bill:
+            asking = [found for pid in bill.asking if (found := backend(pid)) is not None]
+            with metered(homes, {**more, LAB: lambda: sum(read() for read in asking)}) as usage:
+                yield spent
         spent.usage, spent.counters = usage, bill.counters
 
 
 def figures(spent: Spent) -> dict[str, Figure]:
-    """What a span cost, as it was and, when rows were written, for each of them (CPU) or for 1,000 (counters)."""
+    """What a span cost, as it was and, when rows were written, for each of them (CPU) or for 1,000 (counters).
+
+    PostgreSQL's CPU is that of all its processes but those that serve the lab.
+    """
     found: dict[str, Figure] = {"rows_written": spent.committed, "failed_commits": spent.failed}
-    found |= {f"{part}_cpu_s": used for part, used in spent.usage.cpu_s.items()}
+    used_s = dict(spent.usage.cpu_s)
+    used_s["postgres"] = round(used_s["postgres"] - used_s.pop(LAB, 0.0), 3)
+    found |= {f"{part}_cpu_s": used for part, used in used_s.items()}
     counters: dict[str, int] = msgspec.structs.asdict(spent.counters)
     found |= counters
     if spent.committed:
-        for part, used in spent.usage.cpu_s.items():
+        for part, used in used_s.items():
             found[f"{part}_cpu_us_per_row"] = round(used * 1e6 / spent.committed, 2)
         for name in PER_THOUSAND:
             found[f"{name}_per_1000_rows"] = round(counters[name] * 1000 / spent.committed, 3)

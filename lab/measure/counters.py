@@ -1,8 +1,8 @@
 """PostgreSQL's bill: what its own counters and the CPU time of its processes say of a span of time.
 
 Statements, rows and blocks are of one database, WAL and CPU of the whole server: keep the alert store on another
-server where the source alone is asked for. Sessions of the lab itself, which asks, are left out where the server
-tells them apart: statements by role, the other counters by asking from the database `postgres`.
+server where the source alone is asked for. Sessions of the lab itself, which asks, are left out: statements by role,
+the other counters by asking from the database `postgres`, CPU by the ids of the processes that serve these sessions.
 """
 
 import threading
@@ -59,8 +59,12 @@ MOST = ("connections", "walsenders", "slots")
 
 
 class Bill(msgspec.Struct):
-    """What a span of time cost: seconds on the clock, and the growth of the counters; filled when it has ended."""
+    """What a span of time cost: seconds on the clock, and the growth of the counters; filled when it has ended.
 
+    `asking` are the processes of the server that serve the lab meanwhile.
+    """
+
+    asking: list[int] = msgspec.field(default_factory=list)
     seconds: float = 0.0
     counters: Counters = msgspec.field(default_factory=Counters)
 
@@ -72,10 +76,10 @@ def billed(dsn: str, database: str) -> Iterator[Bill]:
     A session that goes on after the block may owe its last second: PostgreSQL counts when a transaction ends, and at
     most once a second.
     """
-    with closing(psycopg2.connect(dsn)) as session:
-        session.autocommit = True
-        bill, over, most = Bill(), threading.Event(), Counters()
-        sampler = threading.Thread(target=_sample, args=[dsn, database, over, most], name="sessions")
+    with closing(psycopg2.connect(dsn)) as session, closing(psycopg2.connect(dsn)) as other:
+        session.autocommit = other.autocommit = True
+        bill, over, most = Bill([one.info.backend_pid for one in (session, other)]), threading.Event(), Counters()
+        sampler = threading.Thread(target=_sample, args=[other, database, over, most], name="sessions")
         before = read(session, database)
         began = time.monotonic()
         sampler.start()
@@ -102,10 +106,9 @@ def read(session: Connection, database: str) -> Counters:
     return Counters(statements, returned, scanned, blocks_read, blocks_hit, sessions, wal_bytes, forgotten)
 
 
-def _sample(dsn: str, database: str, over: threading.Event, most: Counters) -> None:
+def _sample(session: Connection, database: str, over: threading.Event, most: Counters) -> None:
     """The most at a time, into `most`."""
-    with closing(psycopg2.connect(dsn)) as session, session.cursor() as cursor:
-        session.autocommit = True
+    with session.cursor() as cursor:
         while True:
             cursor.execute(PRESENT, {"database": database})
             for name, found in zip(MOST, cursor.fetchone() or (0, 0, 0), strict=True):
