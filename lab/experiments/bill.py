@@ -114,7 +114,10 @@ def _describe(result: Result, plan: Plan) -> None:
         IDLE: "nobody writes, nobody reads",
         WRITERS: f"{load.commits} one-row commits at {load.rate}/s into a table of {load.rows} rows",
         AGENTS: "connector (snapshot.mode no_data: not what was in the table beforehand) and an agent for each rule",
-        **{name: f"--mode {mode} every {plan.interval_s:g} s, in one kept session" for mode, name in MODES.items()},
+        **{
+            name: f"--mode {mode} {' '.join(polling.ONE_SCAN)} every {plan.interval_s:g} s, in a kept session"
+            for mode, name in MODES.items()
+        },
         SHARED: "as the agents, their alert store in a database of the source's server",
     }
     if plan.parts:
