@@ -1,6 +1,6 @@
 """What a bench found: its rounds as they were, estimates over the rounds, goals, and where and how it ran.
 
-Written as runs/<id>/bench-<name>.json (stable keys) and shown as Markdown tables.
+Written as runs/<id>/<kind>-<name>.json (stable keys), kind bench or experiment, and shown as Markdown tables.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,6 +44,7 @@ class Result(msgspec.Struct):
     command: str
     seed: int
     options: dict[str, Any]
+    kind: str = "bench"
     schema_version: int = SCHEMA_VERSION
     warm_up: dict[str, str] = msgspec.field(default_factory=dict)
     variants: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -75,16 +76,17 @@ class Result(msgspec.Struct):
     def estimated(self, part: str, variant: str, figure: str) -> Estimate | None:
         """The estimate of a figure over the rounds, kept in the result; None when there is none."""
         values = self.values(part, variant, figure)
-        return self._kept(f"{part}: {variant} {figure}", values) if values else None
+        return self.kept(f"{part}: {variant} {figure}", values) if values else None
 
     def ratio(self, part: str, figure: str, above: str, below: str) -> Estimate | None:
         """The estimate of above / below, paired by round."""
         one, other = self.values(part, above, figure), self.values(part, below, figure)
         if not one or not other or 0.0 in other:
             return None
-        return self._kept(f"{part}: {above} / {below}, {figure}", ratios(one, other))
+        return self.kept(f"{part}: {above} / {below}, {figure}", ratios(one, other))
 
-    def _kept(self, name: str, values: Sequence[float]) -> Estimate:
+    def kept(self, name: str, values: Sequence[float]) -> Estimate:
+        """The estimate of values that were computed round by round, kept in the result."""
         self.estimates[name] = estimate(values, self.seed)
         return self.estimates[name]
 
@@ -104,7 +106,7 @@ class Result(msgspec.Struct):
             self.not_publishable.append(f"warmed up for less than {WARM_S:.0f} s or {WARM_EVENTS:,} events")
         if not private:
             self.not_publishable.append("measured on a stack that serves others too")
-        path = folder / f"bench-{self.bench}.json"
+        path = folder / f"{self.kind}-{self.bench}.json"
         path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1))
         return path
 
@@ -123,7 +125,7 @@ class Result(msgspec.Struct):
 
     def markdown(self, tables: Sequence[str]) -> str:
         """The whole result for people: tables, ratios, goals, and what to know of the run."""
-        lines = [f"# bench {self.bench} {self.run_id}", "", f"`{self.command}`", *tables]
+        lines = [f"# {self.kind} {self.bench} {self.run_id}", "", f"`{self.command}`", *tables]
         if self.estimates:
             lines += ["", "| over the rounds | median | 95 % interval |", "|---|---:|---:|"]
             for name, found in self.estimates.items():
