@@ -16,9 +16,9 @@ from lab.report.html.lines import PATHS
 from lab.report.html.page import render
 from lab.report.html.svg import TEMPLATES, Scale, around
 from lab.report.model import Summary, schema
-from lab.report.page import escaped
 from lab.report.saved import read_run
 from lab.report.summary import build, write_files
+from lab.report.tables import escaped
 from tests.unit.saved_runs import BEGAN, samples_of, summary, write_run
 from tests.unit.test_report import evidence, with_batch, with_stream
 from twinpath.settings import ROOT

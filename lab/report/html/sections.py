@@ -24,7 +24,6 @@ CAUSES = {
 LATER = (
     "PostgreSQL's bill (what each path costs the database)",
     "lag and retained WAL by time",
-    "money (what left before the alert)",
     "crossover (from which load on which side is cheaper)",
 )
 """What the report is to show one day and no run measures yet."""
@@ -86,12 +85,13 @@ def losses(summary: Summary) -> Section | None:
     rows = [
         [name, whole(one.done), *(whole(one.seen.get(path)) for path in paths)] for name, one in summary.losses.items()
     ]
-    note = (
-        "Seen is the least of a path's rules. A rollback must be seen by none. A batch path sees the state that a run "
-        "finds: of a row's values only the last before it."
-    )
+    notes = [
+        "Seen is the worst of a path's rules, told from what the path counted, remembers and alerted. A batch "
+        "path sees the state that a run finds: of a row's values only the last before it.",
+        *(f"{name}: {one.note}" for name, one in summary.losses.items() if one.note),
+    ]
     table = Table("What was done, and what each path saw of it", ["class", "done", *paths], rows)
-    return Section("losses", "What each path saw", tables=[table], notes=[note])
+    return Section("losses", "What each path saw", tables=[table], notes=notes)
 
 
 def agreement(summary: Summary) -> Section | None:
@@ -175,7 +175,9 @@ def claim_table(saved: Saved) -> Section | None:
     if not found:
         return None
     rows = [[one.claim, one.measured, one.verdict] for one in found]
-    notes = [f"Not shown by this run: {'; '.join(NOT_SHOWN)}.", "One run on one machine: no sentence is proved by it."]
+    shown = {one.claim for one in found}
+    left = [one for one in NOT_SHOWN if one not in shown]
+    notes = [f"Not shown by this run: {'; '.join(left)}.", "One run on one machine: no sentence is proved by it."]
     table = Table(
         "Sentences and figures",
         ["they say", "measured here", "verdict"],
