@@ -5,17 +5,18 @@ from typing import Any
 
 import msgspec
 
-from lab.measure.money import DELAYS_S, Money, PathMoney
+from lab.measure.money import DAY_S, DELAYS_S, Money, PathMoney
 from lab.report.tables import table
 from lab.report.words import UNKNOWN, cents, duration, listed, percent, whole
 
+MINUTE_S, HOUR_S = 60, 3_600
 Rows = list[list[str]]
 NOTES = (
     "A payment leaves with its commit; an alert stops what the same user pays later in the same episode. Alerts count "
     "as they were first raised at an insert.",
     "Payments are told apart on the clock of created_at, which the load runs faster than real time (stated below). A "
     "path's delay is real seconds and is not compressed: so many seconds are added on that clock, as if the payments "
-    "had come in their own time. Taken with the load's compression a second of delay would be half an hour or more.",
+    "had come in their own time. Compressed with the load, a second of delay would be hours of payments.",
     "The fraud is planted and easier to find than real fraud: these figures compare paths, they predict no portfolio. "
     "Precision depends on the share of fraud among the payments.",
 )
@@ -39,7 +40,7 @@ def share(part: int, money: Money) -> float | None:
 
 def load_said(money: Money) -> str:
     """What the load was."""
-    faster = f", {money.compression:,.0f} times as fast as the clock" if money.compression else ""
+    faster = f", in the mean {money.compression:,.0f} times as fast as the clock" if money.compression else ""
     return (
         f"{whole(money.payments)} payments of {money.days:,.1f} simulated days{faster}; {percent(money.prevalence)} of "
         f"them are fraud, in {whole(money.episodes)} episodes."
@@ -48,7 +49,7 @@ def load_said(money: Money) -> str:
 
 def delay_columns() -> list[str]:
     """Names of the delays."""
-    return [f"all after {duration(1000 * delay_s)}" for delay_s in DELAYS_S]
+    return [f"all after {span(delay_s)}" for delay_s in DELAYS_S]
 
 
 def left_rows(money: Money) -> Rows:
@@ -120,11 +121,18 @@ def scenario_rows(money: Money) -> Rows:
     return rows
 
 
+def span(seconds: float) -> str:
+    """A round time as people say it: 0.5 s, 10 min, 24 h."""
+    if seconds >= HOUR_S:
+        return f"{seconds / HOUR_S:g} h"
+    return f"{seconds / MINUTE_S:g} min" if seconds > MINUTE_S else f"{seconds:g} s"
+
+
 def long(seconds: float) -> str:
     """Seconds, or hours and days where they are many."""
-    if seconds < 2 * 3600:
+    if seconds < 2 * HOUR_S:
         return duration(1000 * seconds)
-    return f"{seconds / 3600:,.1f} h" if seconds < 2 * 86_400 else f"{seconds / 86_400:,.1f} days"
+    return f"{seconds / HOUR_S:,.1f} h" if seconds < 2 * DAY_S else f"{seconds / DAY_S:,.1f} days"
 
 
 def markdown_lines(summary: Mapping[str, Any]) -> Sequence[str]:

@@ -10,7 +10,7 @@ from lab.measure.labels import labelled_payments, read_payments
 from lab.measure.latency import Sample
 from lab.measure.money import DAY_S, DELAYS_S, Money, Payment, left_cents, money
 from lab.operations import LoggedRow, Operation
-from lab.report.money import left_rows, markdown_lines, quality_rows, said, scenario_rows
+from lab.report.money import delay_columns, left_rows, long, markdown_lines, quality_rows, said, scenario_rows
 from twinpath.detection.workload import Label
 from twinpath.errors import ConfigurationError
 
@@ -118,6 +118,11 @@ def test_the_days_are_those_of_the_load_and_so_is_how_fast_they_pass() -> None:
     one = found([])
     assert one.days == pytest.approx(47 / 24)
     assert one.compression == pytest.approx(47 * HOUR_S / 60)
+
+
+def test_delays_are_named_as_people_say_them() -> None:
+    assert delay_columns() == [f"all after {name}" for name in ("0.5 s", "10 s", "60 s", "10 min", "1 h", "24 h")]
+    assert [long(seconds) for seconds in (0.02, 287, 9_720, 259_200)] == ["20 ms", "4 min 47 s", "2.7 h", "3.0 days"]
 
 
 def test_words_and_rows_say_what_the_figures_say() -> None:

@@ -137,7 +137,7 @@ def test_a_run_without_any_path_says_so(tmp_path: Path) -> None:
         "goals": [],
         "money": None,
     }
-    text, outline = page_of(write_run(tmp_path / "run", {}, verdict="fail", money=None, **nothing))
+    text, outline = page_of(write_run(tmp_path / "run", {}, verdict="fail", **nothing))
     assert "No path was measured." in text
     assert "✘ Fail" in text
     assert outline.sections == ["definition", "environment", "reproduce", "limits", "raw"]
@@ -161,7 +161,10 @@ def test_one_sample_is_called_one_and_has_no_percentiles(tmp_path: Path) -> None
 def test_money_is_told_by_path_with_its_load_and_what_is_assumed(tmp_path: Path) -> None:
     text, outline = page_of(write_run(tmp_path / "run"))
     assert "agent 68.5 %, spark_stream 68.5 %, spark_batch 90.2 % and spark_batch_naive_id 90.2 %" in text
-    assert "60 payments of 2.0 simulated days, 2,820 times as fast as the clock; 20.0 % of them are fraud" in text
+    assert (
+        "60 payments of 2.0 simulated days, in the mean 2,820 times as fast as the clock; 20.0 % of them are fraud"
+        in text
+    )
     assert "real seconds and is not compressed" in text
     assert "money" in outline.sections
     assert "spark_batch: 90.2 %, p50 " in (tmp_path / "run" / "money.svg").read_text()
