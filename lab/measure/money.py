@@ -15,6 +15,7 @@ import msgspec
 from lab.measure.latency import Sample
 
 DELAYS_S = (0.5, 10.0, 60.0, 600.0, 3_600.0, 86_400.0)
+CURVE_S = [round(10 ** (place / 10), 3) for place in range(-20, 50)]  # 10 ms to 22 h, ten to a power of ten
 DAY_S, SECOND_US = 86_400, 1_000_000
 
 
@@ -78,7 +79,8 @@ class PathMoney(msgspec.Struct, frozen=True):
 
 
 class Money(msgspec.Struct, frozen=True):
-    """Days are simulated ones, of created_at; `prevalence` is the share of payments that are fraud."""
+    """Days are simulated ones, of created_at; `prevalence` is the share of payments that are fraud; `curve` is what had
+    left with the alerts of the first path, had every one come after one delay."""
 
     payments: int
     fraud_payments: int
@@ -88,6 +90,7 @@ class Money(msgspec.Struct, frozen=True):
     days: float
     compression: float | None
     paths: dict[str, PathMoney]
+    curve: list[Left] = []
 
 
 Delays = Mapping[int, float]
@@ -110,6 +113,7 @@ def money(payments: Sequence[Payment], samples: Mapping[str, Sequence[Sample]], 
         days=days,
         compression=days * DAY_S / duration_s if duration_s > 0 else None,
         paths={path: of_path(payments, found, days) for path, found in samples.items()},
+        curve=_left_after(fraud, first_delays(next(iter(samples.values()), ())), CURVE_S),
     )
 
 
@@ -133,7 +137,7 @@ def of_path(payments: Sequence[Payment], samples: Sequence[Sample], days: float)
         episode_recall=_share(len({one.episode for one in right}), len(episodes)),
         left_cents=left_cents(fraud, delays),
         left_at_once_cents=left_cents(fraud, dict.fromkeys(delays, 0.0)),
-        left_after=[Left(delay_s, left_cents(fraud, dict.fromkeys(delays, delay_s))) for delay_s in DELAYS_S],
+        left_after=_left_after(fraud, delays, DELAYS_S),
         scenarios={name: _scenario(some, delays) for name, some in _by_scenario(fraud).items()},
         rules={rule: _quality(payments, tx_ids, len(fraud)) for rule, tx_ids in _by_rule(samples).items()},
     )
@@ -158,6 +162,10 @@ def left_cents(fraud: Iterable[Payment], delays: Delays) -> int:
         stopped_us = min((_alert_us(one, delays) for one in card if one.tx_id in delays), default=None)
         left += sum(one.cents for one in card if stopped_us is None or one.created_us <= stopped_us)
     return left
+
+
+def _left_after(fraud: Sequence[Payment], alerted: Collection[int], delays_s: Iterable[float]) -> list[Left]:
+    return [Left(delay_s, left_cents(fraud, dict.fromkeys(alerted, delay_s))) for delay_s in delays_s]
 
 
 def _alert_us(one: Payment, delays: Delays) -> int:

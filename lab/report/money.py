@@ -5,16 +5,17 @@ from typing import Any
 
 import msgspec
 
-from lab.measure.money import DAY_S, DELAYS_S, Money, PathMoney
+from lab.measure.money import DAY_S, DELAYS_S, Money, ScenarioMoney
 from lab.report.tables import table
-from lab.report.words import UNKNOWN, cents, duration, listed, percent, whole
+from lab.report.words import cents, decimal, duration, listed, percent, whole
 
 MINUTE_S, HOUR_S = 60, 3_600
+FIRST = "Episodes found, and the first alert: at which payment, how long after the first one (medians):"
 Rows = list[list[str]]
 NOTES = (
     "A payment leaves with its commit; an alert stops what the same user pays later in the same episode. Alerts count "
     "as they were first raised at an insert.",
-    "Payments are told apart on the clock of created_at, which the load runs faster than real time (stated below). A "
+    "Payments are told apart on the clock of created_at, which the load runs faster than real time. A "
     "path's delay is real seconds and is not compressed: so many seconds are added on that clock, as if the payments "
     "had come in their own time. Compressed with the load, a second of delay would be hours of payments.",
     "The fraud is planted and easier to find than real fraud: these figures compare paths, they predict no portfolio. "
@@ -61,64 +62,69 @@ def left_rows(money: Money) -> Rows:
 
 
 LEFT_COLUMNS = ["path", "as delivered", "all at once"]
-QUALITY_COLUMNS = [
-    "path, rule",
-    "payments alerted",
-    "alerts a day",
-    "precision",
-    "payments found",
-    "money found",
-    "episodes found",
-    "false alerts",
-    "users with one",
-]
+
+
+def quality_columns(money: Money) -> list[str]:
+    """One for each path."""
+    return ["", *money.paths]
 
 
 def quality_rows(money: Money) -> Rows:
-    """By path, and by rule within it."""
-    rows = []
-    for path, one in money.paths.items():
-        rows.append([path, whole(one.payments_alerted), _rate(one.alerts_per_day), *_shares(one)])
+    """Of all rules together; then by rule."""
+    paths = list(money.paths.values())
+    rows = [
+        ["payments alerted", *(whole(one.payments_alerted) for one in paths)],
+        ["alerts a simulated day", *(decimal(one.alerts_per_day) for one in paths)],
+        ["precision", *(percent(one.precision) for one in paths)],
+        ["of the fraud's payments", *(percent(one.transaction_recall) for one in paths)],
+        ["of the fraud's money", *(percent(one.value_recall) for one in paths)],
+        ["of the fraud's episodes", *(percent(one.episode_recall) for one in paths)],
+        ["of the honest payments", *(percent(one.false_positive_rate) for one in paths)],
+        ["users with a false alert", *(whole(one.users_with_false_alert) for one in paths)],
+    ]
+    for rule in dict.fromkeys(rule for one in paths for rule in one.rules):
+        found = [one.rules.get(rule) for one in paths]
         rows += [
-            [f"{path}, {rule}", whole(each.payments_alerted), UNKNOWN, percent(each.precision),
-             percent(each.transaction_recall), *[UNKNOWN] * 4]
-            for rule, each in one.rules.items()
-        ]  # fmt: skip
+            [f"{rule}: payments alerted", *(whole(one.payments_alerted if one else 0) for one in found)],
+            [f"{rule}: precision", *(percent(one.precision if one else None) for one in found)],
+            [f"{rule}: of the fraud's payments", *(percent(one.transaction_recall if one else 0.0) for one in found)],
+        ]
     return rows
-
-
-def _shares(one: PathMoney) -> list[str]:
-    found = (one.precision, one.transaction_recall, one.value_recall, one.episode_recall, one.false_positive_rate)
-    return [*(percent(each) for each in found), whole(one.users_with_false_alert)]
-
-
-def _rate(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:,.1f}"
 
 
 def scenario_columns(money: Money) -> list[str]:
-    """One column of money and one of the first alert for each path."""
-    return ["scenario", "episodes", "money", *(f"left, {path}" for path in money.paths),
-            *(f"first alert, {path}" for path in money.paths)]  # fmt: skip
+    """What there was, and one for each path."""
+    return ["kind of fraud", "episodes", "money", *money.paths]
 
 
 def scenario_rows(money: Money) -> Rows:
-    """By scenario: money that left, and when the first alert was there, path by path."""
+    """By kind of fraud: the money that had left, path by path."""
+    return [
+        [name, whole(found[0].episodes), cents(found[0].cents), *(cents(one.left_cents) for one in found)]
+        for name, found in _scenarios(money).items()
+    ]
+
+
+def first_alert_columns(money: Money) -> list[str]:
+    """One for each path."""
+    return ["kind of fraud", *money.paths]
+
+
+def first_alert_rows(money: Money) -> Rows:
+    """By kind of fraud: how many episodes were found, at which payment, and how long after the first one."""
+    return [[name, *(_first(one) for one in found)] for name, found in _scenarios(money).items()]
+
+
+def _scenarios(money: Money) -> dict[str, list[ScenarioMoney]]:
     paths = list(money.paths.values())
-    names = dict.fromkeys(name for one in paths for name in one.scenarios)
-    rows = []
-    for name in names:
-        found = [one.scenarios[name] for one in paths]
-        first = [
-            UNKNOWN
-            if one.payment_of_alert is None or one.seconds_to_alert is None
-            else f"{one.found} of {one.episodes}: payment {one.payment_of_alert:g}, {long(one.seconds_to_alert)}"
-            for one in found
-        ]
-        rows.append(
-            [name, whole(found[0].episodes), cents(found[0].cents), *(cents(one.left_cents) for one in found), *first]
-        )
-    return rows
+    return {name: [one.scenarios[name] for one in paths] for name in (paths[0].scenarios if paths else ())}
+
+
+def _first(one: ScenarioMoney) -> str:
+    found = f"{one.found} of {one.episodes}"
+    if one.payment_of_alert is None or one.seconds_to_alert is None:
+        return found
+    return f"{found}: payment {one.payment_of_alert:g}, {long(one.seconds_to_alert)}"
 
 
 def span(seconds: float) -> str:
@@ -143,7 +149,10 @@ def markdown_lines(summary: Mapping[str, Any]) -> Sequence[str]:
     return [
         "", "## Money: what had left before the alert", "", said(money), load_said(money), "",
         *table([*LEFT_COLUMNS, *delay_columns()], left_rows(money)), "",
-        *table(QUALITY_COLUMNS, quality_rows(money)), "",
+        *table(quality_columns(money), quality_rows(money)), "",
+        "Money that had left, by kind of fraud:", "",
         *table(scenario_columns(money), scenario_rows(money)), "",
+        FIRST, "",
+        *table(first_alert_columns(money), first_alert_rows(money)), "",
         *NOTES,
     ]  # fmt: skip

@@ -10,7 +10,16 @@ from lab.measure.labels import labelled_payments, read_payments
 from lab.measure.latency import Sample
 from lab.measure.money import DAY_S, DELAYS_S, Money, Payment, left_cents, money
 from lab.operations import LoggedRow, Operation
-from lab.report.money import delay_columns, left_rows, long, markdown_lines, quality_rows, said, scenario_rows
+from lab.report.money import (
+    delay_columns,
+    first_alert_rows,
+    left_rows,
+    long,
+    markdown_lines,
+    quality_rows,
+    said,
+    scenario_rows,
+)
 from twinpath.detection.workload import Label
 from twinpath.errors import ConfigurationError
 
@@ -99,6 +108,13 @@ def test_money_left_grows_with_the_delay_and_ends_at_all_of_it() -> None:
     assert [each.delay_s for each in path.left_after] == list(DELAYS_S)
 
 
+def test_the_curve_is_that_of_the_first_path_and_passes_through_its_fixed_delays() -> None:
+    one = found([alert(6, 0.0), alert(10, 0.0)])
+    curve = {each.delay_s: each.cents for each in one.curve}
+    assert curve[10.0] == next(each.cents for each in one.paths["agent"].left_after if each.delay_s == 10.0)
+    assert list(curve.values()) == sorted(curve.values())
+
+
 def test_a_stamp_that_goes_backwards_stops_no_payment_that_was_committed() -> None:
     assert found([alert(6, -5.0)]).paths["agent"].scenarios["stolen_card_burst"].left_cents == 6 * 200_000
 
@@ -133,13 +149,18 @@ def test_words_and_rows_say_what_the_figures_say() -> None:
         "spark_batch 100.0 %; had every alert come at once it would be 68.5 %."
     )
     assert left_rows(one)[1][:3] == ["spark_batch", "18,400.00", "14,400.00"]
-    assert quality_rows(one)[0] == ["agent", "2", "1.0", "100.0 %", "16.7 %", "14.1 %", "100.0 %", "0.0 %", "0"]
-    assert scenario_rows(one)[0] == [
-        "stolen_card_burst", "1", "16,000.00", "12,000.00", "16,000.00", "1 of 1: payment 6, 20.0 s",
-        "1 of 1: payment 6, 65.0 s",
-    ]  # fmt: skip
+    quality = {row[0]: row[1:] for row in quality_rows(one)}
+    assert quality["precision"] == ["100.0 %", "100.0 %"]
+    assert quality["of the fraud's money"] == ["14.1 %", "10.9 %"]
+    assert quality["spending: of the fraud's payments"] == ["16.7 %", "8.3 %"]
+    assert scenario_rows(one)[0] == ["stolen_card_burst", "1", "16,000.00", "12,000.00", "16,000.00"]
+    assert first_alert_rows(one) == [
+        ["stolen_card_burst", "1 of 1: payment 6, 20.0 s", "1 of 1: payment 6, 65.0 s"],
+        ["takeover_drift", "1 of 1: payment 1, 20 ms", "0 of 1"],
+    ]
     page = "\n".join(markdown_lines({"money": msgspec.to_builtins(one)}))
-    assert "| takeover_drift | 1 | 2,400.00 | 600.00 | 2,400.00 | 1 of 1: payment 1, 20 ms | - |" in page
+    assert "| takeover_drift | 1 | 2,400.00 | 600.00 | 2,400.00 |" in page
+    assert "| takeover_drift | 1 of 1: payment 1, 20 ms | 0 of 1 |" in page
 
 
 def inserted(tx_id: int, key: int | None, outcome: str = "committed", op: str = "insert") -> Operation:

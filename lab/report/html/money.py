@@ -26,10 +26,10 @@ def section(summary: Summary) -> Section | None:
     if money is None or not money.paths:
         return None
     tables = [
-        Table("How good the alerts are", words.QUALITY_COLUMNS, words.quality_rows(money)),
-        Table("By kind of fraud (medians of the episodes that were found)", words.scenario_columns(money),
-              words.scenario_rows(money)),
-    ]  # fmt: skip
+        Table("How good the alerts are", words.quality_columns(money), words.quality_rows(money)),
+        Table("Money that had left, by kind of fraud", words.scenario_columns(money), words.scenario_rows(money)),
+        Table(words.FIRST.rstrip(":"), words.first_alert_columns(money), words.first_alert_rows(money)),
+    ]
     return Section(
         "money",
         "Money: what had left before the alert",
@@ -43,10 +43,9 @@ def section(summary: Summary) -> Section | None:
 def _chart(summary: Summary) -> Chart:
     money = summary.money
     assert money is not None  # noqa: S101  section asks first
-    first, alerts = next(iter(money.paths.items()))
-    curve: list[Point] = [(LOW_MS, 100 * (words.share(alerts.left_at_once_cents, money) or 0.0))]
-    curve += [(1000 * one.delay_s, 100 * (words.share(one.cents, money) or 0.0)) for one in alerts.left_after]
-    lines = [Series(f"computed: alerts of {first}, had all come after this time", Look("computed", "circle"), curve)]
+    curve: list[Point] = [(1000 * one.delay_s, 100 * (words.share(one.cents, money) or 0.0)) for one in money.curve]
+    name = f"computed: alerts of {next(iter(money.paths))}, each so late"
+    lines = [Series(name, Look("computed", "circle"), curve)]
     for path, one in money.paths.items():
         figures = summary.paths.get(path)
         late = figures.latency_ms.p50 if figures else None
