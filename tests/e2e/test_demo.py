@@ -43,7 +43,7 @@ STABLE_PATH_KEYS = {
 }
 
 
-def check_losses(summary: dict[str, Any]) -> None:
+def check_losses_and_money(summary: dict[str, Any]) -> None:
     losses = summary["losses"]
     assert losses["rollback"]["seen"] == dict.fromkeys(summary["paths"], 0)
     for name in ("insert", "update", "middle update", "delete", "born and died", "late commit", "same stamp"):
@@ -51,9 +51,6 @@ def check_losses(summary: dict[str, Any]) -> None:
         assert done > 0, name
         assert [seen[path] for path in ("agent", "spark_stream")] == [done, done], name
     assert [losses[name]["seen"]["spark_batch"] for name in ("middle update", "delete", "born and died")] == [0, 0, 0]
-
-
-def check_money(summary: dict[str, Any]) -> None:
     money = summary["money"]["paths"]
     assert money.keys() == summary["paths"].keys()
     left = [money["agent"]["left_at_once_cents"], *(money[path]["left_cents"] for path in ("agent", "spark_batch"))]
@@ -94,8 +91,7 @@ def test_the_demo_proves_every_path_equal_to_the_oracles_although_two_processes_
     assert found["rules"].keys() == {"spending", "velocity"}
     assert found["latency_ms"]["n"] > 0
     assert found["latency_ms"]["p50"] > 0
-    check_losses(summary)
-    check_money(summary)
+    check_losses_and_money(summary)
     batch = summary["paths"]["spark_batch"]
     assert batch.keys() >= STABLE_PATH_KEYS
     assert (batch["rows_missed"], batch["unexplained"], batch["dead_letters"]) == (0, 0, 0)
