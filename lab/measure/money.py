@@ -51,31 +51,29 @@ class ScenarioMoney(msgspec.Struct, frozen=True):
     seconds_to_alert: float | None
 
 
-class RuleQuality(msgspec.Struct, frozen=True):
-    """Shares of 1; None of nothing."""
-
-    payments_alerted: int
-    precision: float | None
-    transaction_recall: float | None
-
-
-class PathMoney(msgspec.Struct, frozen=True):
-    """One path, all rules together; a payment counts once. `left_cents` is as delivered, `left_at_once_cents` with no
-    delay at all: what is between them was lost to latency."""
+class Quality(msgspec.Struct, frozen=True):
+    """How good alerts are: shares of 1, None of nothing; a payment counts once, and a day is a simulated one."""
 
     payments_alerted: int
     alerts_per_day: float | None
     precision: float | None
     transaction_recall: float | None
     value_recall: float | None
+    episode_recall: float | None
     false_positive_rate: float | None
     users_with_false_alert: int
-    episode_recall: float | None
+
+
+class PathMoney(msgspec.Struct, frozen=True):
+    """One path; `quality` is that of all its rules together. `left_cents` is as delivered, `left_at_once_cents` with no
+    delay at all: what is between them was lost to latency."""
+
+    quality: Quality
     left_cents: int
     left_at_once_cents: int
     left_after: list[Left]
     scenarios: dict[str, ScenarioMoney]
-    rules: dict[str, RuleQuality]
+    rules: dict[str, Quality]
 
 
 class Money(msgspec.Struct, frozen=True):
@@ -121,25 +119,34 @@ def of_path(payments: Sequence[Payment], samples: Sequence[Sample], days: float)
     """One path."""
     fraud = [one for one in payments if one.episode]
     delays = first_delays(samples)
-    alerted = [one for one in payments if one.tx_id in delays]
+    rules = sorted({one.rule for one in samples})
+    return PathMoney(
+        quality=quality(payments, samples, days),
+        left_cents=left_cents(fraud, delays),
+        left_at_once_cents=left_cents(fraud, dict.fromkeys(delays, 0.0)),
+        left_after=_left_after(fraud, delays, DELAYS_S),
+        scenarios={name: _scenario(some, delays) for name, some in _by_scenario(fraud).items()},
+        rules={rule: quality(payments, [one for one in samples if one.rule == rule], days) for rule in rules},
+    )
+
+
+def quality(payments: Sequence[Payment], samples: Sequence[Sample], days: float) -> Quality:
+    """Of the alerts that these samples are of."""
+    fraud = [one for one in payments if one.episode]
+    tx_ids = {one.tx_id for one in samples}
+    alerted = [one for one in payments if one.tx_id in tx_ids]
     right = [one for one in alerted if one.episode]
     wrong = [one for one in alerted if not one.episode]
-    episodes = {one.episode for one in fraud}
-    known = {one.tx_id for one in payments}
-    return PathMoney(
+    known = {one.tx_id for one in alerted}
+    return Quality(
         payments_alerted=len(alerted),
         alerts_per_day=sum(one.tx_id in known for one in samples) / days if days else None,
         precision=_share(len(right), len(alerted)),
         transaction_recall=_share(len(right), len(fraud)),
         value_recall=_share(_cents(right), _cents(fraud)),
+        episode_recall=_share(len({one.episode for one in right}), len({one.episode for one in fraud})),
         false_positive_rate=_share(len(wrong), len(payments) - len(fraud)),
         users_with_false_alert=len({one.user_id for one in wrong}),
-        episode_recall=_share(len({one.episode for one in right}), len(episodes)),
-        left_cents=left_cents(fraud, delays),
-        left_at_once_cents=left_cents(fraud, dict.fromkeys(delays, 0.0)),
-        left_after=_left_after(fraud, delays, DELAYS_S),
-        scenarios={name: _scenario(some, delays) for name, some in _by_scenario(fraud).items()},
-        rules={rule: _quality(payments, tx_ids, len(fraud)) for rule, tx_ids in _by_rule(samples).items()},
     )
 
 
@@ -200,19 +207,6 @@ def _by_scenario(fraud: Iterable[Payment]) -> dict[str, list[Payment]]:
     for one in fraud:
         found[one.scenario].append(one)
     return dict(sorted(found.items()))
-
-
-def _by_rule(samples: Iterable[Sample]) -> dict[str, set[int]]:
-    found: defaultdict[str, set[int]] = defaultdict(set)
-    for one in samples:
-        found[one.rule].add(one.tx_id)
-    return dict(sorted(found.items()))
-
-
-def _quality(payments: Iterable[Payment], tx_ids: Collection[int], fraud: int) -> RuleQuality:
-    alerted = [one for one in payments if one.tx_id in tx_ids]
-    right = sum(bool(one.episode) for one in alerted)
-    return RuleQuality(len(alerted), _share(right, len(alerted)), _share(right, fraud))
 
 
 def _cents(payments: Iterable[Payment]) -> int:

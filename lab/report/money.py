@@ -1,13 +1,13 @@
 """What the alerts were worth, in words and rows: for the page and for Markdown alike."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from lab.measure.money import DAY_S, DELAYS_S, Money, ScenarioMoney
-from lab.report.tables import table
-from lab.report.words import cents, decimal, duration, listed, percent, whole
+from lab.measure.money import DAY_S, DELAYS_S, Money, Quality, ScenarioMoney
+from lab.report.tables import escaped, table
+from lab.report.words import UNKNOWN, cents, decimal, duration, listed, percent, whole
 
 MINUTE_S, HOUR_S = 60, 3_600
 FIRST = "Episodes found, and the first alert: at which payment, how long after the first one (medians):"
@@ -18,6 +18,8 @@ NOTES = (
     "Payments are told apart on the clock of created_at, which the load runs faster than real time. A "
     "path's delay is real seconds and is not compressed: so many seconds are added on that clock, as if the payments "
     "had come in their own time. Compressed with the load, a second of delay would be hours of payments.",
+    "As delivered, payments from before the batch schedule was switched on in mid-load have waited for it; the same "
+    "alerts without that wait are those of a fixed delay.",
     "The fraud is planted and easier to find than real fraud: these figures compare paths, they predict no portfolio. "
     "Precision depends on the share of fraud among the payments.",
 )
@@ -70,26 +72,29 @@ def quality_columns(money: Money) -> list[str]:
 
 
 def quality_rows(money: Money) -> Rows:
-    """Of all rules together; then by rule."""
+    """Of all rules together."""
+    return _quality_rows([one.quality for one in money.paths.values()])
+
+
+def rule_rows(money: Money) -> dict[str, Rows]:
+    """Of each rule; a path on which it alerted nothing has dashes."""
     paths = list(money.paths.values())
-    rows = [
-        ["payments alerted", *(whole(one.payments_alerted) for one in paths)],
-        ["alerts a simulated day", *(decimal(one.alerts_per_day) for one in paths)],
-        ["precision", *(percent(one.precision) for one in paths)],
-        ["of the fraud's payments", *(percent(one.transaction_recall) for one in paths)],
-        ["of the fraud's money", *(percent(one.value_recall) for one in paths)],
-        ["of the fraud's episodes", *(percent(one.episode_recall) for one in paths)],
-        ["of the honest payments", *(percent(one.false_positive_rate) for one in paths)],
-        ["users with a false alert", *(whole(one.users_with_false_alert) for one in paths)],
-    ]
-    for rule in dict.fromkeys(rule for one in paths for rule in one.rules):
-        found = [one.rules.get(rule) for one in paths]
-        rows += [
-            [f"{rule}: payments alerted", *(whole(one.payments_alerted if one else 0) for one in found)],
-            [f"{rule}: precision", *(percent(one.precision if one else None) for one in found)],
-            [f"{rule}: of the fraud's payments", *(percent(one.transaction_recall if one else 0.0) for one in found)],
-        ]
-    return rows
+    rules = dict.fromkeys(rule for one in paths for rule in one.rules)
+    return {rule: _quality_rows([one.rules.get(rule) for one in paths]) for rule in rules}
+
+
+def _quality_rows(found: Sequence[Quality | None]) -> Rows:
+    figures: dict[str, Callable[[Quality], str]] = {
+        "payments alerted": lambda one: whole(one.payments_alerted),
+        "alerts a simulated day": lambda one: decimal(one.alerts_per_day),
+        "precision": lambda one: percent(one.precision),
+        "of the fraud's payments": lambda one: percent(one.transaction_recall),
+        "of the fraud's money": lambda one: percent(one.value_recall),
+        "of the fraud's episodes": lambda one: percent(one.episode_recall),
+        "of the honest payments": lambda one: percent(one.false_positive_rate),
+        "users with a false alert": lambda one: whole(one.users_with_false_alert),
+    }
+    return [[name, *(said(one) if one else UNKNOWN for one in found)] for name, said in figures.items()]
 
 
 def scenario_columns(money: Money) -> list[str]:
@@ -150,6 +155,11 @@ def markdown_lines(summary: Mapping[str, Any]) -> Sequence[str]:
         "", "## Money: what had left before the alert", "", said(money), load_said(money), "",
         *table([*LEFT_COLUMNS, *delay_columns()], left_rows(money)), "",
         *table(quality_columns(money), quality_rows(money)), "",
+        *(
+            line
+            for rule, rows in rule_rows(money).items()
+            for line in (f"{escaped(rule)} alone:", "", *table(quality_columns(money), rows), "")
+        ),
         "Money that had left, by kind of fraud:", "",
         *table(scenario_columns(money), scenario_rows(money)), "",
         FIRST, "",

@@ -27,6 +27,10 @@ def section(summary: Summary) -> Section | None:
         return None
     tables = [
         Table("How good the alerts are", words.quality_columns(money), words.quality_rows(money)),
+        *(
+            Table(f"How good those of {rule} are", words.quality_columns(money), rows, folded=True)
+            for rule, rows in words.rule_rows(money).items()
+        ),
         Table("Money that had left, by kind of fraud", words.scenario_columns(money), words.scenario_rows(money)),
         Table(words.FIRST.rstrip(":"), words.first_alert_columns(money), words.first_alert_rows(money)),
     ]
