@@ -18,8 +18,8 @@ NOTES = (
     "Payments are told apart on the clock of created_at, which the load runs faster than real time. A "
     "path's delay is real seconds and is not compressed: so many seconds are added on that clock, as if the payments "
     "had come in their own time. Compressed with the load, a second of delay would be hours of payments.",
-    "As delivered, payments from before the batch schedule was switched on in mid-load have waited for it; the same "
-    "alerts without that wait are those of a fixed delay.",
+    "As delivered, alerts have also waited for what was killed, and those of batch for its schedule, which is switched "
+    "on in mid-load; without these waits it is the column of the delay that a path has when nothing disturbs it.",
     "The fraud is planted and easier to find than real fraud: these figures compare paths, they predict no portfolio. "
     "Precision depends on the share of fraud among the payments.",
 )
@@ -88,10 +88,10 @@ def _quality_rows(found: Sequence[Quality | None]) -> Rows:
         "payments alerted": lambda one: whole(one.payments_alerted),
         "alerts a simulated day": lambda one: decimal(one.alerts_per_day),
         "precision": lambda one: percent(one.precision),
-        "of the fraud's payments": lambda one: percent(one.transaction_recall),
-        "of the fraud's money": lambda one: percent(one.value_recall),
-        "of the fraud's episodes": lambda one: percent(one.episode_recall),
-        "of the honest payments": lambda one: percent(one.false_positive_rate),
+        "found of the fraud's payments": lambda one: percent(one.transaction_recall),
+        "found of the fraud's money": lambda one: percent(one.value_recall),
+        "found of the fraud's episodes": lambda one: percent(one.episode_recall),
+        "false, of the honest payments": lambda one: percent(one.false_positive_rate),
         "users with a false alert": lambda one: whole(one.users_with_false_alert),
     }
     return [[name, *(said(one) if one else UNKNOWN for one in found)] for name, said in figures.items()]

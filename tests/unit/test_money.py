@@ -153,7 +153,7 @@ def test_words_and_rows_say_what_the_figures_say() -> None:
     assert left_rows(one)[1][:3] == ["spark_batch", "18,400.00", "14,400.00"]
     quality = {row[0]: row[1:] for row in quality_rows(one)}
     assert quality["precision"] == ["100.0 %", "100.0 %"]
-    assert quality["of the fraud's money"] == ["14.1 %", "10.9 %"]
+    assert quality["found of the fraud's money"] == ["14.1 %", "10.9 %"]
     assert rule_rows(one)["spending"] == quality_rows(one)
     assert scenario_rows(one)[0] == ["stolen_card_burst", "1", "16,000.00", "12,000.00", "16,000.00"]
     assert first_alert_rows(one) == [
