@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import psycopg2
 import typer
 
-from lab import cli_bench, cli_drill, cli_experiment, cli_report, cli_source, cli_store
+from lab import cli_bench, cli_compare, cli_drill, cli_experiment, cli_report, cli_source, cli_store
 from lab.console import Progress
 from twinpath.errors import ConfigurationError, TwinpathError, first_line
 
@@ -206,6 +206,7 @@ def demo(
     raise typer.Exit(0 if passed else 1)
 
 
+compare = app.command()(reader_may_leave(cli_compare.compare))
 rules = app.command()(reader_may_leave(cli_store.rules))
 rebuild = app.command()(reader_may_leave(cli_store.rebuild))
 dead_letters = app.command("dead-letters")(reader_may_leave(cli_store.dead_letters))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lab.batch_side import AT_THE_END
-from lab.beside import Beside, BesideFound, beside
+from lab.beside import BesideFound, OpenSides, Sides, beside
 from lab.console import Progress
 from lab.load import Load, LoadResult, announced, said, workload_of
 from lab.log_fed import LogFed
@@ -67,18 +67,18 @@ class Demo:
         self._paths = LogFed(stack, settings, self._scope, stream=stream)
         self._rules: list[Rule] = [configured(name, settings.rule_parameters) for name in RULES]
 
-    def run(self, *, batch: bool = True) -> Evidence:
-        """Set up, load with kills, fence, compare; returns what was found. `batch` False leaves Airflow out."""
+    def run(self, sides: OpenSides | None) -> Evidence:
+        """Set up, load with kills, fence, compare; returns what was found. Without `sides` no batch path runs."""
         self._set_up()
-        if not batch:
+        if sides is None:
             self._paths.wait()
             self._paths.warm_up()
             return self._compare(self._judge(), None)
-        with beside(self._stack, self._settings, self._folder) as sides:
+        with sides(self._stack, self._settings, self._folder) as opened:
             self._paths.wait()
             self._paths.warm_up()
-            judged = self._judge(sides)
-            found = sides.finish()
+            judged = self._judge(opened)
+            found = opened.finish()
         return self._compare(judged, found)
 
     def clean_up(self) -> None:
@@ -94,7 +94,7 @@ class Demo:
             step.done = "RUNNING"
         self._paths.start()
 
-    def _judge(self, sides: Beside | None = None) -> Judged:
+    def _judge(self, sides: Sides | None = None) -> Judged:
         """Load and fence."""
         lab = self._lab("postgres")
         start_lsn = fence.current_lsn(lab)
@@ -187,6 +187,25 @@ class Demo:
         return self._stack.credentials.dsn("twinpath_lab", database)
 
 
+def prove(
+    stack: Stack,
+    settings: Settings,
+    folder: Path,
+    *,
+    kills: bool,
+    stream: bool,
+    sides: OpenSides | None,
+    keep: bool = False,
+) -> bool:
+    """One run on the names of `settings`, its summary written; whether every correctness goal was met."""
+    one = Demo(stack, settings, folder, kills=kills, stream=stream)
+    try:
+        return write_summary(one.run(sides), folder)
+    finally:
+        if not keep:
+            one.clean_up()
+
+
 def demo(
     progress: Progress,
     *,
@@ -198,15 +217,10 @@ def demo(
 ) -> tuple[Path, bool]:
     """Run the demo; returns the path of its report and whether every correctness goal was met."""
     run_id, folder = new_run()
+    sides = beside if batch else None
     with running_stack(progress, **overrides) as stack:
         settings = run_settings(stack.settings, run_id)
-        one = Demo(stack, settings, folder, kills=kills, stream=stream)
-        try:
-            evidence = one.run(batch=batch)
-            passed = write_summary(evidence, folder)
-        finally:
-            if not keep:
-                one.clean_up()
+        passed = prove(stack, settings, folder, kills=kills, stream=stream, sides=sides, keep=keep)
     path = render(folder)
     write_index(RUNS)
     return path, passed

@@ -5,11 +5,12 @@ from typing import Any
 
 import msgspec
 
-from lab.batch_side import INTERVAL_S, BatchRun
+from lab.batch_side import BatchRun
 from lab.beside import BesideFound
 from lab.measure.batch import BatchPath, BatchRule
 from lab.measure.causes import Explained
 from lab.measure.latency import percentiles
+from lab.temperature_side import Average
 
 
 def path_sections(paths: list[BatchPath], beside: BesideFound) -> dict[str, Any]:
@@ -72,16 +73,17 @@ def _explained(one: Explained) -> dict[str, Any]:
 
 
 def beside_sections(beside: BesideFound) -> dict[str, Any]:
-    """What Airflow did, and how often the batch path is due."""
+    """The runs of the batch job, who started them how often, and what Airflow made of the temperatures."""
     return {
-        "temperature": _temperature(beside),
+        **({} if beside.windows is None else {"temperature": _temperature(beside.windows)}),
         "airflow_runs": _airflow_runs(beside),
-        "batch_interval_s": INTERVAL_S,
+        "batch_scheduler": beside.scheduler,
+        "batch_interval_s": beside.interval_s,
     }
 
 
 def _airflow_runs(beside: BesideFound) -> list[dict[str, Any]]:
-    """Every run of the DAG, the oldest first, with its seconds by part."""
+    """Every run of the batch job, the oldest first, with its seconds by part; the key is of before the loop."""
     return [
         {
             "dag_run_id": run.run_id,
@@ -101,7 +103,7 @@ def _airflow_runs(beside: BesideFound) -> list[dict[str, Any]]:
     ]
 
 
-def _temperature(beside: BesideFound) -> dict[str, Any]:
+def _temperature(averages: list[Average]) -> dict[str, Any]:
     """The windows as Airflow stored them."""
     windows = [
         {
@@ -111,6 +113,6 @@ def _temperature(beside: BesideFound) -> dict[str, Any]:
             "readings": one.readings,
             "average": one.average,
         }
-        for one in beside.windows
+        for one in averages
     ]
     return {"windows": windows}

@@ -100,7 +100,9 @@ def _batch(evidence: Evidence) -> list[Goal]:
     paths = evidence.compared.batch
     scheduled = sum(run.kind == "scheduled" for run in evidence.beside.runs)
     return [
-        _above_zero("batch_scheduled", "runs that Airflow started by schedule ended well", {"fraud_batch": scheduled}),
+        _above_zero(
+            "batch_scheduled", f"runs by schedule ended well ({evidence.beside.scheduler})", {"fraud_batch": scheduled}
+        ),
         _zero(
             "batch_complete",
             "rows that a run of a lossless batch mode could see and none judged",
@@ -126,9 +128,9 @@ def _lossless(paths: list[BatchPath]) -> list[BatchPath]:
 
 
 def _temperature(evidence: Evidence) -> list[Goal]:
-    if evidence.beside is None:
+    if evidence.beside is None or evidence.beside.windows is None:
         return []
-    found, wanted = evidence.beside.windows, evidence.beside.windows_wanted
+    found, wanted = evidence.beside.windows, evidence.beside.windows_wanted or []
     text = "windows of temperatures that Airflow averaged otherwise than the readings call for"
     return [
         _above_zero("temperature_tested", "windows of temperatures were to be averaged", {"windows": len(wanted)}),

@@ -110,7 +110,14 @@ def _airflow(summary: dict[str, Any]) -> list[str]:
     said = f"Median of a scheduled run from due to checked: {median(due):.1f} s." if due else ""
     columns = ["path", "started by", "due (UTC)", "rows read", "alerts", *(f"{part} s" for part in PARTS)]
     note = "A payment also waits until the next run is due. Manual runs wait for those before them (schedule)."
-    return ["", "## Runs of fraud_batch under Airflow", "", *table(columns, rows), "", f"{said} {note}".strip()]
+    return [
+        "",
+        f"## Runs of the batch job ({summary.get('batch_scheduler', 'airflow')})",
+        "",
+        *table(columns, rows),
+        "",
+        f"{said} {note}".strip(),
+    ]
 
 
 def _temperature(summary: dict[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import psutil
 
+from lab.console import command_line
 from lab.measure.evidence import Evidence
 from lab.measure.latency import Percentiles, Sample, between, hop_medians, percentiles, read_samples, write_samples
 from lab.measure.money import money
@@ -59,6 +60,7 @@ def build(evidence: Evidence, samples: dict[str, list[Sample]]) -> dict[str, Any
         "began": evidence.began.isoformat(timespec="seconds"),
         "finished": evidence.finished.isoformat(timespec="seconds"),
         "seed": evidence.seed,
+        "command": command_line(),
         "verdict": "pass" if all(goal["ok"] for goal in goals) else "fail",
         "goals": goals,
         "workload": {

@@ -76,24 +76,6 @@ def over_time(saved: Saved) -> Section | None:
     return Section("timeline", "The run over time", charts=[chart], notes=[note]) if chart else None
 
 
-def losses(summary: Summary) -> Section | None:
-    """By class of operation."""
-    if not summary.losses:
-        return None
-    seen = dict.fromkeys(path for one in summary.losses.values() for path in one.seen)
-    paths = [*(path for path in summary.paths if path in seen), *(path for path in seen if path not in summary.paths)]
-    rows = [
-        [name, whole(one.done), *(whole(one.seen.get(path)) for path in paths)] for name, one in summary.losses.items()
-    ]
-    notes = [
-        "Seen is the worst of a path's rules, told from what the path counted, remembers and alerted. A batch "
-        "path sees the state that a run finds: of a row's values only the last before it.",
-        *(f"{name}: {one.note}" for name, one in summary.losses.items() if one.note),
-    ]
-    table = Table("What was done, and what each path saw of it", ["class", "done", *paths], rows)
-    return Section("losses", "What each path saw", tables=[table], notes=notes)
-
-
 def agreement(summary: Summary) -> Section | None:
     """Pairs, then the differences with their causes."""
     pairs = summary.agreement.pairs
@@ -130,7 +112,10 @@ def _differences(pair: Pair) -> list[list[str]]:
 
 def airflow(summary: Summary) -> Section | None:
     """The runs of the batch job."""
-    return Section("airflow", "Airflow's runs", tables=[airflow_table(summary)]) if summary.airflow_runs else None
+    if not summary.airflow_runs:
+        return None
+    title = "The batch runs of a kept Spark session" if summary.batch_scheduler == "loop" else "Airflow's runs"
+    return Section("airflow", title, tables=[airflow_table(summary)])
 
 
 def temperature(summary: Summary) -> Section | None:
@@ -211,6 +196,8 @@ def reproduce(saved: Saved) -> Section:
     command += "" if summary.faults else " --no-kills"
     command += "" if summary.airflow_runs else " --no-batch"
     command += "" if "spark_stream" in summary.paths else " --no-spark-stream"
+    if summary.command:
+        command = summary.command
     said = "The seed fixes rows, times and planted fraud. When transactions commit, and so latencies, it does not."
     rows = [[one.name, whole(one.size), one.sha256] for one in saved.files]
     table = Table("Files and their SHA-256", ["file", "bytes", "SHA-256"], rows, texts=0)
