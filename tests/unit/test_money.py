@@ -21,6 +21,7 @@ from lab.report.money import (
     said,
     scenario_rows,
 )
+from lab.report.words import cents, percent
 from twinpath.detection.workload import Label
 from twinpath.errors import ConfigurationError
 
@@ -183,3 +184,10 @@ def test_a_file_of_labels_that_breaks_off_is_named_with_its_line(tmp_path: Path)
     (tmp_path / "labels.jsonl").write_text('{"key":1,"scenario":"trip","episode":4,"fraud":false}\n{"key":2,')
     with pytest.raises(ConfigurationError, match=r"labels\.jsonl line 2 is no label"):
         read_payments(tmp_path, set())
+
+
+def test_money_and_shares_are_written_in_full() -> None:
+    assert [cents(amount) for amount in (0, 5, 123_405, -1_250)] == ["0.00", "0.05", "1,234.05", "-12.50"]
+    assert [percent(share) for share in (None, 0.0, 0.0006, 0.0075, 0.353, 1.0)] == [
+        "-", "0.0 %", "0.06 %", "0.75 %", "35.3 %", "100.0 %",
+    ]  # fmt: skip
