@@ -2,7 +2,7 @@
 
 `compare` runs `twinpath compare` on this stack, with databases, topic, slot and groups of its own that are removed at
 the end; the standard names are not touched. It ends with the path of the report, in its log, as its return value, and
-behind the link *Report* of the task. A comparison in which the paths disagree fails; its report is written all the same.
+behind the link *Report* of the task. A comparison whose paths disagree fails; its report is written all the same.
 
 Form of *Trigger*: `profile` sets the size; rate, duration and interval of the batch job take the place of the
 profile's own when they are not 0. One comparison at a time: two would measure each other, and so would a batch run of
