@@ -28,7 +28,9 @@ class BesideFound(msgspec.Struct):
 
 
 class Sides(Protocol):
-    """What a run has beside its log-fed paths."""
+    """What a run has beside its log-fed paths; the batch path begins at this share of the load's duration."""
+
+    begins_at: float
 
     def begin_batch(self) -> None:
         """In mid-load: the batch path."""
@@ -43,6 +45,8 @@ OpenSides: TypeAlias = Callable[[Stack, Settings, Path], AbstractContextManager[
 
 class Beside:
     """Both sides of one Airflow, which is healthy."""
+
+    begins_at = 0.5
 
     def __init__(self, airflow: Airflow, temperatures_dsn: str, seed: int, progress: Progress) -> None:
         self._progress = progress

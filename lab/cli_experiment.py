@@ -7,6 +7,60 @@ import typer
 
 from lab.cli_bench import Parts, Quiet, Rounds, Seed, run_measurement, sub_commands
 
+Rate = Annotated[int, typer.Option(min=1, help="One-row commits per second.")]
+Seconds = Annotated[float, typer.Option(min=0.5, help="Seconds that rows are written for, in each phase.")]
+Rows = Annotated[int, typer.Option(min=1000, help="Rows of the table beforehand, in whole thousands.")]
+Interval = Annotated[float, typer.Option(min=0.1, help="Seconds between two looks of a polling job.")]
+
+
+def bill(
+    rounds: Rounds = 5,
+    rate: Rate = 300,
+    seconds: Seconds = 10,
+    rows: Rows = 1_000_000,
+    interval: Interval = 1,
+    seed: Seed = 7,
+    only: Parts = None,
+    quiet: Quiet = False,
+) -> None:
+    """What PostgreSQL pays for agents and for each polling mode (agents, safe, naive-id, full, shared).
+
+    Beside an idle server and writers alone. P8 is judged with --rate 1000 or more.
+    """
+    from lab.experiments import bill as module
+
+    run_measurement(
+        module, quiet, only, rounds=rounds, rate=rate, seconds=seconds, rows=rows, interval=interval, seed=seed
+    )
+
+
+def consumers(
+    rounds: Rounds = 5,
+    rate: Rate = 300,
+    seconds: Seconds = 8,
+    rows: Rows = 100_000,
+    interval: Interval = 4,
+    most: Annotated[int, typer.Option("--consumers", min=1, max=4, help="Consumers at the most.")] = 4,
+    seed: Seed = 7,
+    only: Parts = None,
+    quiet: Quiet = False,
+) -> None:
+    """What the n-th consumer costs PostgreSQL, as an agent and as a polling job (agents, polling)."""
+    from lab.experiments import consumers as module
+
+    run_measurement(
+        module,
+        quiet,
+        only,
+        rounds=rounds,
+        rate=rate,
+        seconds=seconds,
+        rows=rows,
+        interval=interval,
+        consumers=most,
+        seed=seed,
+    )
+
 
 def crossover(
     rounds: Rounds = 5,
@@ -45,7 +99,7 @@ def temperature(
     run_measurement(module, quiet, only, rounds=rounds, seconds=seconds, runs=runs, wal_mb=wal, seed=seed)
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (crossover, temperature)
+COMMANDS: tuple[Callable[..., None], ...] = (bill, consumers, crossover, temperature)
 
 
 def group(parent: typer.Typer, wrapped: Callable[[Callable[..., None]], Callable[..., None]]) -> typer.Typer:

@@ -91,6 +91,12 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9._-]*$",
         description="an agent's lasting name in its group (group.instance.id); empty: a new member at each start",
     )
+    consumer_group: str = Field(
+        "",
+        pattern=r"^([a-z][a-z0-9]*)?$",
+        description="a further group of agents of the same rules, such as second: it reads every change for itself, "
+        "and wants an alert store of its own (ALERTS_DSN); empty: the first group",
+    )
     metrics_port: int = Field(
         0,
         ge=0,
@@ -186,7 +192,12 @@ class Settings(BaseSettings):
 
     def group(self, rule: str) -> str:
         """Consumer group of a rule's agents."""
-        return f"twinpath-{rule}{self.suffix}"
+        return f"twinpath-{rule}{self.further}{self.suffix}"
+
+    @property
+    def further(self) -> str:
+        """What the names of a further group of agents hold after the rule; empty for the first group."""
+        return f"-{self.consumer_group}" if self.consumer_group else ""
 
     def envelope(self) -> EnvelopeFormat:
         """What is declared about the records of the topic."""

@@ -80,7 +80,7 @@ class Segment:
         """CPU of the process that serves our slot; None when none does."""
         query = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s AND active_pid IS NOT NULL"
         found = self.rows(query, [self.settings.slot], "postgres")
-        return cpu.walsender(found[0][0]) if found else None
+        return cpu.backend(found[0][0]) if found else None
 
     def arrived(self) -> int:
         """Records in the topic."""
@@ -132,11 +132,11 @@ class Segment:
 
 
 class Bed:
-    """The stack of a bench, its run id and its folder."""
+    """The stack of a bench, its run id and its folder: those of `run`, or fresh ones."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, run: tuple[str, Path] | None = None) -> None:
         self.stack = stack
-        self.run_id, self.folder = new_run()
+        self.run_id, self.folder = run or new_run()
         self.progress: Progress = stack.progress
         self._numbers = count(1)
 

@@ -102,8 +102,8 @@ def parts(homes: Iterable[Home]) -> dict[str, Read]:
     return found
 
 
-def walsender(pid: int) -> Read | None:
-    """A reader for the process that serves one replication slot; None when it has just ended."""
+def backend(pid: int) -> Read | None:
+    """A reader for one process of a server, such as the one that serves a slot; None when it has just ended."""
     try:
         found = psutil.Process(pid)
     except psutil.NoSuchProcess:

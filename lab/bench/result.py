@@ -1,6 +1,6 @@
 """What a bench found: its rounds as they were, estimates over the rounds, goals, and where and how it ran.
 
-Written as runs/<id>/<kind>-<name>.json (stable keys) and shown as Markdown tables.
+Written as runs/<id>/<kind>-<name>.json (stable keys), kind bench or experiment, and shown as Markdown tables.
 """
 
 from collections.abc import Mapping, Sequence
@@ -76,16 +76,17 @@ class Result(msgspec.Struct):
     def estimated(self, part: str, variant: str, figure: str) -> Estimate | None:
         """The estimate of a figure over the rounds, kept in the result; None when there is none."""
         values = self.values(part, variant, figure)
-        return self._kept(f"{part}: {variant} {figure}", values) if values else None
+        return self.kept(f"{part}: {variant} {figure}", values) if values else None
 
     def ratio(self, part: str, figure: str, above: str, below: str) -> Estimate | None:
         """The estimate of above / below, paired by round."""
         one, other = self.values(part, above, figure), self.values(part, below, figure)
         if not one or not other or 0.0 in other:
             return None
-        return self._kept(f"{part}: {above} / {below}, {figure}", ratios(one, other))
+        return self.kept(f"{part}: {above} / {below}, {figure}", ratios(one, other))
 
-    def _kept(self, name: str, values: Sequence[float]) -> Estimate:
+    def kept(self, name: str, values: Sequence[float]) -> Estimate:
+        """The estimate of values that were computed round by round, kept in the result."""
         self.estimates[name] = estimate(values, self.seed)
         return self.estimates[name]
 

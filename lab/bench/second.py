@@ -5,8 +5,7 @@ from contextlib import closing, contextmanager
 
 from lab.stack import process
 from lab.stack.home import Home, private_home
-from lab.stack.postgres import run_file
-from lab.stack.scope import create_database
+from lab.stack.scope import create_alert_store, create_database
 from lab.stack.stack import Stack
 
 
@@ -33,8 +32,7 @@ class Second:
         with closing(postgres.connect("postgres")) as session:
             create_database(session, name)
         with closing(postgres.connect(name)) as session:
-            for file in ("040_alert_store.sql", "045_batch.sql"):
-                run_file(session, file)
+            create_alert_store(session)
 
     def dsn(self, database: str, role: str) -> str:
         """A DSN on this server."""

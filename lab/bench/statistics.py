@@ -40,6 +40,15 @@ def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
     return [one / other for one, other in zip(above, below, strict=True)]
 
 
+def slope(places: Sequence[float], values: Sequence[float]) -> float:
+    """What `values` grow by for each 1 of `places`: least squares; ValueError for fewer than two places."""
+    if len(places) != len(values) or len(set(places)) < 2:  # noqa: PLR2004
+        raise ValueError(f"found {len(values)} values at {len(set(places))} places, wanted one at each of two or more")
+    middle = sum(places) / len(places)
+    away = [one - middle for one in places]
+    return sum(one * value for one, value in zip(away, values, strict=True)) / sum(one * one for one in away)
+
+
 def estimate(rounds: Sequence[float], seed: int) -> Estimate:
     """Median over the rounds and its bootstrap interval; one round alone is its own interval."""
     if not rounds:

@@ -1,1 +1,1 @@
-"""`twinpath experiment NAME`: what a comparison asks beside speed, each a module with PARTS and `measure`."""
+"""Experiments: what each side costs and gives, in paired rounds on one table."""

@@ -44,10 +44,17 @@ class Grid(NamedTuple):
 
 
 def measure(
-    stack: Stack, *, rounds: int, grid: Grid, parts: tuple[str, ...], seed: int, command: str
+    stack: Stack,
+    *,
+    rounds: int,
+    grid: Grid,
+    parts: tuple[str, ...],
+    seed: int,
+    command: str,
+    run: tuple[str, Path] | None = None,
 ) -> tuple[Result, str, Path]:
-    """Run the experiment; returns the result, its Markdown and the path of its JSON."""
-    bed = Bed(stack)
+    """Run the experiment, in the folder of `run` (id, folder) if one is given; the result, Markdown, JSON's path."""
+    bed = Bed(stack, run)
     options = {"rounds": rounds, "parts": parts, **grid._asdict()}
     result = CrossoverResult("crossover", bed.run_id, command, seed, options, kind="experiment")
     result.variants = {

@@ -54,10 +54,19 @@ ONE_ROW = "INSERT INTO transactions (user_id, amount, card_type, merchant_id) VA
 
 
 def measure(
-    stack: Stack, *, rounds: int, seconds: int, runs: int, wal_mb: int, parts: tuple[str, ...], seed: int, command: str
+    stack: Stack,
+    *,
+    rounds: int,
+    seconds: int,
+    runs: int,
+    wal_mb: int,
+    parts: tuple[str, ...],
+    seed: int,
+    command: str,
+    run: tuple[str, Path] | None = None,
 ) -> tuple[Result, str, Path]:
-    """Run the experiment; returns the result, its Markdown and the path of its JSON."""
-    bed = Bed(stack)
+    """Run the experiment, in the folder of `run` (id, folder) if one is given; the result, Markdown, JSON's path."""
+    bed = Bed(stack, run)
     options = {"rounds": rounds, "seconds": seconds, "runs": runs, "wal_mb": wal_mb, "parts": parts}
     result = Result("temperature", bed.run_id, command, seed, options, kind="experiment")
     if "sql" in parts:

@@ -1,6 +1,7 @@
 """The parts of a summary that tell of the batch path and of the temperatures."""
 
 from collections import Counter
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -9,13 +10,23 @@ from lab.batch_side import BatchRun
 from lab.beside import BesideFound
 from lab.measure.batch import BatchPath, BatchRule
 from lab.measure.causes import Explained
-from lab.measure.latency import percentiles
+from lab.measure.latency import Sample, between, percentiles
 from lab.temperature_side import Average
 
 
-def path_sections(paths: list[BatchPath], beside: BesideFound) -> dict[str, Any]:
-    """`paths.<name>` of every batch mode."""
-    return {one.path: _path(one, [run for run in beside.runs if run.summary.path == one.path]) for one in paths}
+def path_sections(
+    paths: list[BatchPath], beside: BesideFound, calm: tuple[datetime, datetime]
+) -> dict[str, dict[str, Any]]:
+    """`paths.<name>` of every batch mode; calm is a figure of theirs only where their runs began with the load."""
+    found = {one.path: _path(one, [run for run in beside.runs if run.summary.path == one.path]) for one in paths}
+    if beside.scheduler == "loop":
+        for one in paths:
+            found[one.path]["latency_ms_calm"] = _latency(between(one.samples, *calm))
+    return found
+
+
+def _latency(samples: list[Sample]) -> dict[str, Any]:
+    return msgspec.structs.asdict(percentiles([sample.latency_ms for sample in samples]))
 
 
 def _path(one: BatchPath, runs: list[BatchRun]) -> dict[str, Any]:
@@ -34,7 +45,7 @@ def _path(one: BatchPath, runs: list[BatchRun]) -> dict[str, Any]:
         "dead_letters": sum(rule.dead_letters for rule in one.rules),
         "cpu_s": round(sum(run.summary.cpu_s for run in runs), 1),
         "peak_rss_mb": max((run.summary.peak_rss_mb for run in runs), default=0.0),
-        "latency_ms": msgspec.structs.asdict(percentiles([sample.latency_ms for sample in one.samples])),
+        "latency_ms": _latency(one.samples),
         "runs": len(runs),
         "rules": {rule.rule: _rule(rule) for rule in one.rules},
     }

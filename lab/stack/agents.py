@@ -26,7 +26,7 @@ class Agents:
     def name(self, rule: str, instance: int = 1) -> str:
         """Name of the process, of its log and of its saved id; instances count from 1."""
         number = "" if instance == 1 else f"-{instance}"
-        return f"agent-{rule}{number}{self._settings.suffix}"
+        return f"agent-{rule}{self._settings.further}{number}{self._settings.suffix}"
 
     def start(self, rule: str, port: int | None = None, *, instance: int = 1) -> None:
         """Start an agent of a rule; its metrics port is the given one or a free one."""
@@ -84,7 +84,7 @@ class Agents:
 
     def stop_all(self, rule: str) -> None:
         """Stop every instance of a rule that was started."""
-        ours = re.compile(rf"agent-{rule}(-\d+)?{self._settings.suffix}")
+        ours = re.compile(rf"agent-{rule}{self._settings.further}(-\d+)?{self._settings.suffix}")
         for name in process.names(self._home):
             if ours.fullmatch(name):
                 self._stop(rule, name)

@@ -54,10 +54,7 @@ class Scope:
                 cursor.execute("SELECT set_config('twinpath.publication', %s, false)", [settings.publication])
             run_file(session, "020_transactions.sql")
         with closing(opened(settings.alerts_database)) as session:
-            run_file(session, "040_alert_store.sql")
-            run_file(session, "045_batch.sql")
-            run_file(session, "046_stream.sql")
-            run_file(session, "050_latency_view.sql")
+            create_alert_store(session)
 
     def create_temperatures(self, opened: Open) -> None:
         """The database of the temperatures, with its two tables; idempotent."""
@@ -173,6 +170,12 @@ def create_database(session: Connection, name: str) -> None:
         cursor.execute("SELECT FROM pg_database WHERE datname = %s", [name])
         if cursor.fetchone() is None:
             cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+
+def create_alert_store(session: Connection) -> None:
+    """The alert store of every path in a session's database; idempotent."""
+    for name in ("040_alert_store.sql", "045_batch.sql", "046_stream.sql", "050_latency_view.sql"):
+        run_file(session, name)
 
 
 def create_owned_database(session: Connection, name: str, owner: str) -> None:
