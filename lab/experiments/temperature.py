@@ -12,7 +12,6 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psutil
 import psycopg2
 
 from lab.bench import connectors, cpu
@@ -143,8 +142,8 @@ def _cdc(bed: Bed, second: Second, result: Result, place: tuple[str, int], secon
         "processes": len(memory),
         "rss_mb": round(sum(memory.values())),
         **{f"{program}_rss_mb": round(used) for program, used in memory.items()},
-        "postgres_cpu_s_per_day": round((postgres - before) * DAY_S, 1),
         **{f"{program}_cpu_s_per_day": _a_day(usage, program) for program in memory},
+        "postgres_cpu_s_per_day": round((postgres - before) * DAY_S, 1),
         "cpu_s_per_day": round(sum(_a_day(usage, program) for program in memory) + (postgres - before) * DAY_S, 1),
         **retained,
     }
@@ -178,11 +177,7 @@ def _memory_mb(bed: Bed, segment: Segment) -> dict[str, float]:
     agent = segment.agents.name(AGENT)
     names = {"kafka": "kafka", "connect": "connect", agent.partition("_")[0]: agent}
     found = {program: process.running(bed.stack.home, name) for program, name in names.items()}
-    return {program: _rss_mb(one) for program, one in found.items() if one is not None}
-
-
-def _rss_mb(one: psutil.Process) -> float:
-    return float(one.memory_info().rss) / 2**20
+    return {program: one.memory_info().rss / 2**20 for program, one in found.items() if one is not None}
 
 
 def _retained(segment: Segment, wal_mb: int) -> dict[str, Figure]:
