@@ -4,6 +4,7 @@ from shlex import quote
 
 from lab.measure.causes import Explained
 from lab.report.claims import NOT_SHOWN, claims
+from lab.report.experiment_claims import claims as found_by_experiments
 from lab.report.html.blocks import Link, Section, Table, Text
 from lab.report.html.hop_charts import airflow_table, batch_runs, hops
 from lab.report.html.latency_charts import run_seconds, spectrum, staleness
@@ -22,10 +23,8 @@ CAUSES = {
     None: "none found",
 }
 LATER = (
-    "PostgreSQL's bill (what each path costs the database)",
     "lag and retained WAL by time",
     "money (what left before the alert)",
-    "crossover (from which load on which side is cheaper)",
 )
 """What the report is to show one day and no run measures yet."""
 
@@ -173,11 +172,13 @@ def complexity(summary: Summary) -> Section | None:
 
 def claim_table(saved: Saved) -> Section | None:
     """Only sentences that this run can judge."""
-    found = claims(saved.summary, saved.samples)
+    found = claims(saved.summary, saved.samples) + found_by_experiments(saved.experiments)
     if not found:
         return None
     rows = [[one.claim, one.measured, one.verdict] for one in found]
-    notes = [f"Not shown by this run: {'; '.join(NOT_SHOWN)}.", "One run on one machine: no sentence is proved by it."]
+    shown = {one.claim for one in found}
+    left = [one for one in NOT_SHOWN if one not in shown]
+    notes = [f"Not shown by this run: {'; '.join(left)}.", "One run on one machine: no sentence is proved by it."]
     table = Table(
         "Sentences and figures",
         ["they say", "measured here", "verdict"],
