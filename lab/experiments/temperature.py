@@ -3,16 +3,15 @@
 In the parts: `sql` runs the average's statement for windows of the past, each in a session of its own as the DAG does;
 `cdc` lets connector, Kafka and one agent wait beside a quiet table, and then writes elsewhere on the server: how much
 of its neighbours' WAL does the slot of a quiet table keep, with and without the connector's heartbeat, and how much
-when the next row has come?
+when the next two rows have come?
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psutil
 import psycopg2
 
 from lab.bench import connectors, cpu
@@ -40,7 +39,8 @@ KNOBS: Mapping[str, Mapping[str, str]] = {
 DAYS_OF_READINGS = 30
 SETTLE_S = 2.0
 WARM_UP_TIMES = 2  # as long as a quiet phase: Java compiles what a waiting connector does again and again
-CHECKPOINTS = 3  # restart_lsn moves when a checkpoint's record was read and confirmed
+CHECKPOINTS = 2  # restart_lsn moves when a checkpoint's record was read and confirmed
+ROWS_AFTER = 2  # a row confirms the place noted before it, and the next place is noted only then
 READINGS = """
 INSERT INTO temperature_readings (sensor_id, temperature, recorded_at)
 SELECT 'office-1', 18 + 7 * random(), minute
@@ -64,6 +64,7 @@ def measure(
     seed: int,
     command: str,
     run: tuple[str, Path] | None = None,
+    knobs: Sequence[str] = tuple(KNOBS),
 ) -> tuple[Result, str, Path]:
     """Run the experiment, in the folder of `run` (id, folder) if one is given; the result, Markdown, JSON's path."""
     bed = Bed(stack, run)
@@ -74,7 +75,7 @@ def measure(
             _sql(bed, result, number, runs)
     if "cdc" in parts:
         with second_server(stack) as second:
-            for number, name in in_turn(list(KNOBS), rounds):
+            for number, name in in_turn(knobs, rounds):
                 _cdc(bed, second, result, (name, number), seconds, wal_mb)
     judge(result)
     path = result.finish(bed.folder, private=bed.private, warm=True)
@@ -141,8 +142,8 @@ def _cdc(bed: Bed, second: Second, result: Result, place: tuple[str, int], secon
         "processes": len(memory),
         "rss_mb": round(sum(memory.values())),
         **{f"{program}_rss_mb": round(used) for program, used in memory.items()},
-        "postgres_cpu_s_per_day": round((postgres - before) * DAY_S, 1),
         **{f"{program}_cpu_s_per_day": _a_day(usage, program) for program in memory},
+        "postgres_cpu_s_per_day": round((postgres - before) * DAY_S, 1),
         "cpu_s_per_day": round(sum(_a_day(usage, program) for program in memory) + (postgres - before) * DAY_S, 1),
         **retained,
     }
@@ -176,26 +177,24 @@ def _memory_mb(bed: Bed, segment: Segment) -> dict[str, float]:
     agent = segment.agents.name(AGENT)
     names = {"kafka": "kafka", "connect": "connect", agent.partition("_")[0]: agent}
     found = {program: process.running(bed.stack.home, name) for program, name in names.items()}
-    return {program: _rss_mb(one) for program, one in found.items() if one is not None}
-
-
-def _rss_mb(one: psutil.Process) -> float:
-    return float(one.memory_info().rss) / 2**20
+    return {program: one.memory_info().rss / 2**20 for program, one in found.items() if one is not None}
 
 
 def _retained(segment: Segment, wal_mb: int) -> dict[str, Figure]:
     """What the slot keeps when another database of the server has written about `wal_mb` MB: while its own table is
-    quiet, and when that got its next row."""
+    quiet, and when that got its next rows."""
     ((began,),) = segment.rows(NOW)
     segment.rows(NEIGHBOUR)
     segment.rows(NOISE, [wal_mb])
     ((ended,),) = segment.rows(NOW)
-    quiet_mb = _kept_mb(segment)
-    _one_row(segment)
+    kept_mb = [_kept_mb(segment)]
+    for _ in range(ROWS_AFTER):
+        _one_row(segment)
+        kept_mb.append(_kept_mb(segment))
     return {
         "wal_written_mb": round((ended - began) / 2**20, 1),
-        "retained_mb": quiet_mb,
-        "retained_after_a_row_mb": _kept_mb(segment),
+        "retained_mb": kept_mb[0],
+        "retained_after_rows_mb": kept_mb[-1],
     }
 
 
@@ -204,7 +203,7 @@ def _kept_mb(segment: Segment) -> float:
         segment.checkpoint()
         time.sleep(SETTLE_S)
     ((kept,),) = segment.rows(RETAINED, [segment.settings.slot], "postgres")
-    return round(kept / 2**20, 1)
+    return round(float(kept) / 2**20, 1)
 
 
 def judge(result: Result) -> None:
@@ -212,7 +211,7 @@ def judge(result: Result) -> None:
     day = result.estimated("sql", "every 10 minutes", "cpu_s_per_day")
     statements = result.estimated("sql", "every 10 minutes", "statements_per_day")
     for name in KNOBS:
-        for figure in ("cpu_s_per_day", "rss_mb", "retained_mb", "retained_after_a_row_mb"):
+        for figure in ("cpu_s_per_day", "rss_mb", "retained_mb", "retained_after_rows_mb"):
             result.estimated("cdc", name, figure)
     ours = next(iter(KNOBS))
     found = [result.estimated("cdc", ours, one) for one in ("cpu_s_per_day", "rss_mb", "processes")]
@@ -246,6 +245,6 @@ def tables(result: Result) -> list[str]:
         "of it PostgreSQL": "postgres_cpu_s_per_day",
         "WAL written elsewhere MB": "wal_written_mb",
         "kept by the slot MB": "retained_mb",
-        "after the next row MB": "retained_after_a_row_mb",
+        "after the next two rows MB": "retained_after_rows_mb",
     }
     return [*result.table("sql", sql), *result.table("cdc", cdc)]
