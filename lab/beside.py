@@ -1,12 +1,13 @@
 """What Airflow does beside the agents in a run: the batch path, and the averages of the small case."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Protocol, TypeAlias
 
 import msgspec
 
-from lab.batch_side import SCHEDULE, BatchRun, BatchSide
+from lab.batch_side import INTERVAL_S, SCHEDULE, BatchRun, BatchSide
 from lab.console import Progress
 from lab.stack.airflow import Airflow
 from lab.stack.run_airflow import run_airflow
@@ -16,15 +17,36 @@ from twinpath.settings import Settings
 
 
 class BesideFound(msgspec.Struct):
-    """The runs of the batch job; the windows that Airflow averaged, and those that the readings call for."""
+    """The runs of the batch job, and who started them how often; the windows that Airflow averaged, and those that the
+    readings call for: None without Airflow."""
 
     runs: list[BatchRun]
-    windows: list[Average]
-    windows_wanted: list[Average]
+    windows: list[Average] | None = None
+    windows_wanted: list[Average] | None = None
+    scheduler: str = "airflow"
+    interval_s: float = INTERVAL_S
+
+
+class Sides(Protocol):
+    """What a run has beside its log-fed paths; the batch path begins at this share of the load's duration."""
+
+    begins_at: float
+
+    def begin_batch(self) -> None:
+        """In mid-load: the batch path."""
+
+    def finish(self) -> BesideFound:
+        """When everything is written: the last runs."""
+
+
+OpenSides: TypeAlias = Callable[[Stack, Settings, Path], AbstractContextManager[Sides]]
+"""Starts them for the names of a run, and stops them."""
 
 
 class Beside:
     """Both sides of one Airflow, which is healthy."""
+
+    begins_at = 0.5
 
     def __init__(self, airflow: Airflow, temperatures_dsn: str, seed: int, progress: Progress) -> None:
         self._progress = progress

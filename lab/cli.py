@@ -14,7 +14,16 @@ from typing import Annotated, Any
 import psycopg2
 import typer
 
-from lab import cli_bench, cli_drill, cli_experiment, cli_report, cli_source, cli_store
+from lab import (
+    cli_advise,
+    cli_bench,
+    cli_compare,
+    cli_drill,
+    cli_experiment,
+    cli_report,
+    cli_source,
+    cli_store,
+)
 from lab.console import Progress
 from twinpath.errors import ConfigurationError, TwinpathError, first_line
 
@@ -28,6 +37,7 @@ Examples:
   twinpath alerts --follow           alerts as they are stored
   twinpath changes --from-beginning  each INSERT, UPDATE and DELETE as it leaves the log
   twinpath doctor                    the first broken hop, and its mend
+  twinpath advise --rate 1000 --rows 1000000 --freshness 10    batch or CDC for such a load
   twinpath down                      stop everything; `up` goes on where it stood
 """
 app = typer.Typer(
@@ -206,12 +216,14 @@ def demo(
     raise typer.Exit(0 if passed else 1)
 
 
+compare = app.command()(reader_may_leave(cli_compare.compare))
 rules = app.command()(reader_may_leave(cli_store.rules))
 rebuild = app.command()(reader_may_leave(cli_store.rebuild))
 dead_letters = app.command("dead-letters")(reader_may_leave(cli_store.dead_letters))
 prune = app.command()(reader_may_leave(cli_store.prune))
 bench = cli_bench.group(app, reader_may_leave)
 experiment = cli_experiment.group(app, reader_may_leave)
+advise = app.command()(reader_may_leave(cli_advise.advise))
 report = app.command()(reader_may_leave(cli_report.report))
 compare_runs = app.command("compare-runs")(reader_may_leave(cli_report.compare_runs))
 drill = app.command()(reader_may_leave(cli_drill.drill))

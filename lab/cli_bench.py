@@ -118,7 +118,7 @@ def spark_stream(
     rounds: Rounds = 5,
     rate: Annotated[int, typer.Option(min=1, help="One-row commits per second.")] = 500,
     seconds: Annotated[float, typer.Option(min=0.5, help="Seconds of each latency round that count.")] = 30,
-    settle: Annotated[float, typer.Option(min=0, help="Seconds of each latency round before that, dropped.")] = 30,
+    settle: Annotated[float, typer.Option(min=0, help="Seconds of each latency round before that, dropped.")] = 90,
     events: Annotated[int, typer.Option(min=1000, help="Change records in the topic that is drained.")] = 1_200_000,
     users: Annotated[int, typer.Option(min=1, help="Users, of whom histories become full.")] = 9_000,
     many: Annotated[int, typer.Option(min=1, help="Users of one payment each, for the growth part.")] = 1_000_000,
@@ -176,7 +176,7 @@ def chosen(option: str, given: list[str] | None, known: tuple[str, ...]) -> tupl
 def run_measurement(module: ModuleType, quiet: bool, only: list[str] | None, **options: Any) -> None:
     """Run a bench on the checkout's running stack, or on a private one; its tables, then the path of its JSON."""
     from lab.bench.cpu import adopt_orphans
-    from lab.bench.result import command_line
+    from lab.console import command_line
     from lab.stack.stack import running_stack
 
     adopt_orphans()

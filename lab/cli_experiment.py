@@ -62,7 +62,44 @@ def consumers(
     )
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (bill, consumers)
+def crossover(
+    rounds: Rounds = 5,
+    rate: Annotated[
+        list[int] | None, typer.Option(min=1, help="Rows per second, may be repeated; 100, 500, 2000.")
+    ] = None,
+    interval: Annotated[list[float] | None, typer.Option(min=0.1, help="Seconds between polls; 1, 10.")] = None,
+    rows: Annotated[list[int] | None, typer.Option(min=1000, help="Rows in the table; 10000, 100000, 1000000.")] = None,
+    seconds: Annotated[int, typer.Option(min=1, help="Length of each writing phase.")] = 6,
+    polls: Annotated[int, typer.Option(min=1, help="Polls of each load.")] = 3,
+    seed: Seed = 7,
+    only: Parts = None,
+    quiet: Quiet = False,
+) -> None:
+    """What CDC and polls cost PostgreSQL by rate, interval, table size and consumers (cdc, polls, schedule, cold)."""
+    from lab.experiments import crossover as module
+
+    grid = module.Grid(
+        tuple(rate or module.RATES), tuple(interval or module.INTERVALS_S), tuple(rows or module.ROWS), seconds, polls
+    )
+    run_measurement(module, quiet, only, rounds=rounds, grid=grid, seed=seed)
+
+
+def temperature(
+    rounds: Rounds = 5,
+    seconds: Annotated[int, typer.Option(min=1, help="Length of each quiet phase.")] = 15,
+    runs: Annotated[int, typer.Option(min=1, help="Windows that are averaged; 144 are a day.")] = 144,
+    wal: Annotated[int, typer.Option(min=1, help="MB written into another database of the server.")] = 64,
+    seed: Seed = 7,
+    only: Parts = None,
+    quiet: Quiet = False,
+) -> None:
+    """One row a minute: averages by SQL, and what CDC would take for it (sql, cdc)."""
+    from lab.experiments import temperature as module
+
+    run_measurement(module, quiet, only, rounds=rounds, seconds=seconds, runs=runs, wal_mb=wal, seed=seed)
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (bill, consumers, crossover, temperature)
 
 
 def group(parent: typer.Typer, wrapped: Callable[[Callable[..., None]], Callable[..., None]]) -> typer.Typer:

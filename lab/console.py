@@ -57,3 +57,8 @@ class Step:
             self._progress.say(f"{self._name}: {self.done} after {took:.1f} s{detail}")
         else:
             self._progress.say(f"{self._name}: failed after {took:.1f} s")
+
+
+def command_line() -> str:
+    """The command as it was given."""
+    return " ".join(["twinpath", *sys.argv[1:]])

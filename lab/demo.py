@@ -12,14 +12,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from lab.batch_side import AT_THE_END
-from lab.beside import Beside, BesideFound, beside
+from lab.beside import BesideFound, OpenSides, Sides, beside
 from lab.console import Progress
 from lab.load import Load, LoadResult, announced, said, workload_of
 from lab.log_fed import LogFed
 from lab.measure import fence, witness
 from lab.measure.comparison import compare_run
 from lab.measure.evidence import Evidence
+from lab.measure.labels import read_payments
 from lab.mid_load import Event, MidLoad
 from lab.report.html.index import write_index
 from lab.report.html.page import render
@@ -35,14 +35,14 @@ from twinpath.errors import ServiceFault
 from twinpath.settings import Settings, run_settings
 
 SLOT_TIMEOUT_S = 90.0
-WARM_UP = timedelta(seconds=10)  # of the load: the Java machines compile
-KILL_AGENT, KILL_CONNECT, BEGIN_BATCH = 0.35, 0.45, 0.5  # when, as shares of the load's duration
+WARM_UP_S = 10.0  # of the load: the Java machines compile
+KILL_AGENT, KILL_CONNECT = 0.35, 0.45  # when, as shares of the load's duration
 
 
 class Judged(NamedTuple):
     """A load of which every log-fed path has judged everything: the ends of the topic's partitions, and the witness,
     which is asked at once, for a checkpoint may remove the log. Begun with the load, finished with the fence; calm is
-    (begin, end) of the time after warm-up and before anything was killed or the batch path began."""
+    (begin, end) of the time after warm-up and before anything was killed or the batch path began in mid-load."""
 
     load: LoadResult
     ends: dict[int, int]
@@ -55,29 +55,32 @@ class Judged(NamedTuple):
 class Demo:
     """One demonstration on one stack."""
 
-    def __init__(self, stack: Stack, settings: Settings, folder: Path, *, kills: bool, stream: bool) -> None:
+    def __init__(
+        self, stack: Stack, settings: Settings, folder: Path, *, kills: bool, stream: bool, warm_up_s: float
+    ) -> None:
         self._stack = stack
         self._settings = settings
         self._folder = folder
         self._progress = stack.progress
         self._kills = kills
+        self._warm_up = timedelta(seconds=warm_up_s)
         self._killed: list[tuple[str, datetime]] = []
         self._scope: Scope = stack.scope(settings)
         self._paths = LogFed(stack, settings, self._scope, stream=stream)
         self._rules: list[Rule] = [configured(name, settings.rule_parameters) for name in RULES]
 
-    def run(self, *, batch: bool = True) -> Evidence:
-        """Set up, load with kills, fence, compare; returns what was found. `batch` False leaves Airflow out."""
+    def run(self, sides: OpenSides | None) -> Evidence:
+        """Set up, load with kills, fence, compare; returns what was found. Without `sides` no batch path runs."""
         self._set_up()
-        if not batch:
+        if sides is None:
             self._paths.wait()
             self._paths.warm_up()
             return self._compare(self._judge(), None)
-        with beside(self._stack, self._settings, self._folder) as sides:
+        with sides(self._stack, self._settings, self._folder) as opened:
             self._paths.wait()
             self._paths.warm_up()
-            judged = self._judge(sides)
-            found = sides.finish()
+            judged = self._judge(opened)
+            found = opened.finish()
         return self._compare(judged, found)
 
     def clean_up(self) -> None:
@@ -93,16 +96,19 @@ class Demo:
             step.done = "RUNNING"
         self._paths.start()
 
-    def _judge(self, sides: Beside | None = None) -> Judged:
+    def _judge(self, sides: Sides | None = None) -> Judged:
         """Load and fence."""
         lab = self._lab("postgres")
         start_lsn = fence.current_lsn(lab)
         began = datetime.now(tz=UTC)
-        load, first_event = self._load([(BEGIN_BATCH, sides.begin_batch)] if sides else [])
+        if sides and not sides.begins_at:
+            sides.begin_batch()
+        mid_load = [(sides.begins_at, sides.begin_batch)] if sides and sides.begins_at else []
+        load, first_event = self._load(mid_load)
         ends = self._wait_until_judged()
         commits = witness.commit_lsns(lab, start_lsn, fence.current_lsn(lab))
         finished = datetime.now(tz=UTC)
-        return Judged(load, ends, commits, began, finished, (began + WARM_UP, first_event or finished))
+        return Judged(load, ends, commits, began, finished, (began + self._warm_up, first_event or finished))
 
     def _load(self, events: Sequence[Event]) -> tuple[LoadResult, datetime | None]:
         """The load with its events; what it wrote, and when the first event came."""
@@ -160,7 +166,7 @@ class Demo:
                 judged.commits,
                 judged.ends,
                 log_fed=self._paths.usage,
-                modes=AT_THE_END if found else (),
+                modes={run.summary.mode for run in found.runs} if found else (),
             )
             step.done = "done"
         return Evidence(
@@ -179,10 +185,31 @@ class Demo:
             usage=self._paths.usage,
             calm=judged.calm,
             alerts_dsn=self._lab(self._settings.alerts_database),
+            payments=read_payments(self._folder, compared.classes.inserts),
         )
 
     def _lab(self, database: str) -> str:
         return self._stack.credentials.dsn("twinpath_lab", database)
+
+
+def prove(
+    stack: Stack,
+    settings: Settings,
+    folder: Path,
+    *,
+    kills: bool,
+    stream: bool,
+    sides: OpenSides | None,
+    warm_up_s: float = WARM_UP_S,
+    keep: bool = False,
+) -> bool:
+    """One run on the names of `settings`, its summary written; whether every correctness goal was met."""
+    one = Demo(stack, settings, folder, kills=kills, stream=stream, warm_up_s=warm_up_s)
+    try:
+        return write_summary(one.run(sides), folder)
+    finally:
+        if not keep:
+            one.clean_up()
 
 
 def demo(
@@ -196,15 +223,10 @@ def demo(
 ) -> tuple[Path, bool]:
     """Run the demo; returns the path of its report and whether every correctness goal was met."""
     run_id, folder = new_run()
+    sides = beside if batch else None
     with running_stack(progress, **overrides) as stack:
         settings = run_settings(stack.settings, run_id)
-        one = Demo(stack, settings, folder, kills=kills, stream=stream)
-        try:
-            evidence = one.run(batch=batch)
-            passed = write_summary(evidence, folder)
-        finally:
-            if not keep:
-                one.clean_up()
+        passed = prove(stack, settings, folder, kills=kills, stream=stream, sides=sides, keep=keep)
     path = render(folder)
     write_index(RUNS)
     return path, passed

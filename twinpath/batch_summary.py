@@ -32,7 +32,7 @@ class BatchSummary(msgspec.Struct, frozen=True):
     attempt: str
     merged: bool
     rows_read: int
-    rows_visible: int
+    rows_visible: int | None  # None unless it was asked to count them
     rows_known: dict[str, int]
     alerts_written: int
     counts: dict[str, dict[str, int]]
@@ -60,14 +60,15 @@ def read_summary(path: Path) -> BatchSummary:
 def left_out(summary: BatchSummary, dead_letters: Iterable[Sequence[Any]]) -> dict[str, int]:
     """By rule: visible rows that were neither judged, nor taught, nor kept as a dead letter, in this run or before.
 
-    A row that was deleted since still counts as known, so this is a lower bound.
+    A row that was deleted since still counts as known: a lower bound. ServiceFault when they were not counted.
     """
+    if summary.rows_visible is None:
+        raise ServiceFault("the run did not count the visible rows: give it --count-visible")
+    visible = summary.rows_visible
     dead = {rule: int(rows) for path, rule, rows in dead_letters if path == summary.path}
     if summary.mode == "full":  # it begins from nothing each time
         dead = {rule: counts.get("dead_letters", 0) for rule, counts in summary.counts.items()}
-    return {
-        rule: max(0, summary.rows_visible - known - dead.get(rule, 0)) for rule, known in summary.rows_known.items()
-    }
+    return {rule: max(0, visible - known - dead.get(rule, 0)) for rule, known in summary.rows_known.items()}
 
 
 def report(path: Path, mode: str, dead_letters: Iterable[Sequence[Any]]) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class Settings(BaseSettings):
         "",
         description="folder of the Spark stream's checkpoints, any Hadoop file system; empty: .twinpath/spark-stream",
     )
-    stream_buckets: int = Field(64, ge=1, le=65_536, description="buckets of users in the state of the Spark stream")
+    stream_buckets: int = Field(16, ge=1, le=65_536, description="buckets of users in the state of the Spark stream")
     stream_partitions: int = Field(
         2, ge=1, le=1000, description="tasks that fold a micro-batch side by side; a checkpoint keeps its first value"
     )

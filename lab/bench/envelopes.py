@@ -1,4 +1,4 @@
-"""Synthetic change records in exactly the form of our connector, some 580 bytes each, written into a topic.
+"""Synthetic change records in exactly the form of our connector, some 610 bytes each, written into a topic.
 
 One-row inserts; positions, transaction ids and times rise, one payment a millisecond of event time. A share
 of the payments is far above the user's others, so that the rule spending raises alerts.
@@ -25,8 +25,8 @@ TEMPLATE = (
     '{"before":null,"after":{"id":%d,"user_id":%d,"amount":"%d.%02d","card_type":"visa","merchant_id":%d,'
     '"created_at":"2026-11-23T%02d:%02d:%02d.%06dZ"},"source":{"version":"3.7.0.Final","connector":"postgresql",'
     '"name":"PREFIX","ts_ms":%d,"snapshot":"false","db":"DATABASE","sequence":"[\\"%d\\",\\"%d\\"]","ts_us":%d,'
-    '"ts_ns":%d,"schema":"public","table":"transactions","txId":%d,"lsn":%d,"xmin":null},"transaction":null,'
-    '"op":"c","ts_ms":%d,"ts_us":%d,"ts_ns":%d}'
+    '"ts_ns":%d,"schema":"public","table":"transactions","txId":%d,"lsn":%d,"xmin":null,"origin":null,'
+    '"origin_lsn":null},"transaction":null,"op":"c","ts_ms":%d,"ts_us":%d,"ts_ns":%d}'
 )
 
 

@@ -80,17 +80,17 @@ def prepare(segment: Segment) -> Bill:
     """An alert store that has seen nothing, no checkpoint about to fall due; returns the bill so far."""
     segment.rows(EMPTIED)
     segment.checkpoint()
-    return _bill(segment)
+    return bill(segment)
 
 
-def _bill(segment: Segment) -> Bill:
+def bill(segment: Segment) -> Bill:
     ((statements, rows, blocks, ms),) = segment.rows(BILL, [segment.settings.source_database], "postgres")
     return Bill(statements, rows, blocks, ms)
 
 
 def cost(segment: Segment, before: Bill) -> dict[str, Figure]:
     """What reading has cost the source since then."""
-    now = _bill(segment)
+    now = bill(segment)
     return {
         "statements": now.statements - before.statements,
         "rows_sent": now.rows_sent - before.rows_sent,

@@ -3,7 +3,6 @@
 Written as runs/<id>/<kind>-<name>.json (stable keys), kind bench or experiment, and shown as Markdown tables.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -157,8 +156,3 @@ def flat(name: str, found: Mapping[str, Figure]) -> dict[str, Figure]:
 def per_event(usage: Usage, events: int) -> dict[str, Figure]:
     """CPU microseconds per event of each part."""
     return {f"{part}_cpu_us_per_event": round(used * 1e6 / max(events, 1), 2) for part, used in usage.cpu_s.items()}
-
-
-def command_line() -> str:
-    """The command as it was given."""
-    return " ".join(["twinpath", *sys.argv[1:]])

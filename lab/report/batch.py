@@ -1,20 +1,32 @@
 """The parts of a summary that tell of the batch path and of the temperatures."""
 
 from collections import Counter
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from lab.batch_side import INTERVAL_S, BatchRun
+from lab.batch_side import BatchRun
 from lab.beside import BesideFound
 from lab.measure.batch import BatchPath, BatchRule
 from lab.measure.causes import Explained
-from lab.measure.latency import percentiles
+from lab.measure.latency import Sample, between, percentiles
+from lab.temperature_side import Average
 
 
-def path_sections(paths: list[BatchPath], beside: BesideFound) -> dict[str, Any]:
-    """`paths.<name>` of every batch mode."""
-    return {one.path: _path(one, [run for run in beside.runs if run.summary.path == one.path]) for one in paths}
+def path_sections(
+    paths: list[BatchPath], beside: BesideFound, calm: tuple[datetime, datetime]
+) -> dict[str, dict[str, Any]]:
+    """`paths.<name>` of every batch mode; calm is a figure of theirs only where their runs began with the load."""
+    found = {one.path: _path(one, [run for run in beside.runs if run.summary.path == one.path]) for one in paths}
+    if beside.scheduler == "loop":
+        for one in paths:
+            found[one.path]["latency_ms_calm"] = _latency(between(one.samples, *calm))
+    return found
+
+
+def _latency(samples: list[Sample]) -> dict[str, Any]:
+    return msgspec.structs.asdict(percentiles([sample.latency_ms for sample in samples]))
 
 
 def _path(one: BatchPath, runs: list[BatchRun]) -> dict[str, Any]:
@@ -33,7 +45,7 @@ def _path(one: BatchPath, runs: list[BatchRun]) -> dict[str, Any]:
         "dead_letters": sum(rule.dead_letters for rule in one.rules),
         "cpu_s": round(sum(run.summary.cpu_s for run in runs), 1),
         "peak_rss_mb": max((run.summary.peak_rss_mb for run in runs), default=0.0),
-        "latency_ms": msgspec.structs.asdict(percentiles([sample.latency_ms for sample in one.samples])),
+        "latency_ms": _latency(one.samples),
         "runs": len(runs),
         "rules": {rule.rule: _rule(rule) for rule in one.rules},
     }
@@ -72,16 +84,17 @@ def _explained(one: Explained) -> dict[str, Any]:
 
 
 def beside_sections(beside: BesideFound) -> dict[str, Any]:
-    """What Airflow did, and how often the batch path is due."""
+    """The runs of the batch job, who started them how often, and what Airflow made of the temperatures."""
     return {
-        "temperature": _temperature(beside),
+        **({} if beside.windows is None else {"temperature": _temperature(beside.windows)}),
         "airflow_runs": _airflow_runs(beside),
-        "batch_interval_s": INTERVAL_S,
+        "batch_scheduler": beside.scheduler,
+        "batch_interval_s": beside.interval_s,
     }
 
 
 def _airflow_runs(beside: BesideFound) -> list[dict[str, Any]]:
-    """Every run of the DAG, the oldest first, with its seconds by part."""
+    """Every run of the batch job, the oldest first, with its seconds by part; the key is of before the loop."""
     return [
         {
             "dag_run_id": run.run_id,
@@ -101,7 +114,7 @@ def _airflow_runs(beside: BesideFound) -> list[dict[str, Any]]:
     ]
 
 
-def _temperature(beside: BesideFound) -> dict[str, Any]:
+def _temperature(averages: list[Average]) -> dict[str, Any]:
     """The windows as Airflow stored them."""
     windows = [
         {
@@ -111,6 +124,6 @@ def _temperature(beside: BesideFound) -> dict[str, Any]:
             "readings": one.readings,
             "average": one.average,
         }
-        for one in beside.windows
+        for one in averages
     ]
     return {"windows": windows}

@@ -32,7 +32,7 @@ def test_up_starts_four_healthy_components_and_says_the_password_once(shell: Air
     for name in COMPONENTS:
         assert re.search(rf"^ok   {name} +pid \d+$", status, re.MULTILINE), status
     assert "metadatabase, scheduler, triggerer, dag_processor are healthy" in status
-    assert "fraud_batch, temperature_average; 0 import errors" in status
+    assert "fraud_batch, latency_comparison, temperature_average; 0 import errors" in status
     shown = shell.ok("env")
     assert f"user admin, password in {shell.home.secrets}/airflow_admin.json" in shown
     assert shell.password not in shown

@@ -20,6 +20,7 @@ from twinpath.alert_rows import read_alerts
 from twinpath.detection.envelope import EnvelopeDecoder
 from twinpath.detection.model import Alert
 from twinpath.detection.rules import RULES, Rule
+from twinpath.detection.usual import usual_change
 from twinpath.detection.workload import Workload
 
 pytestmark = pytest.mark.integration
@@ -88,6 +89,25 @@ def test_changes_show_every_insert_update_delete_and_changed_key_but_no_rolled_b
     moved = [change["position"] for change in found if change["tx_id"] == first][2:]
     assert moved[0] == moved[1], "both halves of a changed key stand at one position"
     assert changes(line, user=8) == [change for change in found if change["user_id"] == 8]
+
+
+def test_what_the_connector_writes_takes_the_decoders_fast_route(line: Line) -> None:
+    line.insert([(7, "10.00", "2026-11-23T06:00:00Z")])  # a connector's first transaction has no earlier one to name
+    (row,) = line.insert([(7, "10.00", "2026-11-23T06:00:01Z")])
+    session = line.session()
+    with session.cursor() as cursor:
+        cursor.execute("UPDATE transactions SET amount = 11.00 WHERE id = %s", [row])
+        session.commit()
+        cursor.execute("DELETE FROM transactions WHERE id = %s", [row])
+        session.commit()
+    line.wait_until_in_kafka()
+    fmt = line.settings.envelope()
+    with closing(open_topic(line.settings, IDLE_MS)) as consumer:
+        consumer.seek_to_beginning()
+        records = [(record.key, record.value) for record in consumer if record.value is not None][1:]
+    taken = [usual_change(key, value, 1, fmt) for key, value in records]
+    assert [change.op for change in taken] == ["c", "u", "d"]
+    assert [(change,) for change in taken] == [EnvelopeDecoder(fmt).define(key, value) for key, value in records]
 
 
 def test_changes_are_the_same_when_read_again_from_any_offset(line: Line) -> None:

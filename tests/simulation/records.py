@@ -41,7 +41,8 @@ def value_of(
         f'"connector":"postgresql","name":"dbserver1","ts_ms":{committed_us // 1000},'
         f'"snapshot":"{"true" if op == "r" else "false"}","db":"{DATABASE}","sequence":"{quoted}",'
         f'"ts_us":{committed_us},"ts_ns":{committed_us}000,"schema":"public","table":"transactions",'
-        f'"txId":{xid},"lsn":{lsn},"xmin":null}},"transaction":null,"op":"{op}",'
+        f'"txId":{xid},"lsn":{lsn},"xmin":null,"origin":null,"origin_lsn":null}},'
+        f'"transaction":null,"op":"{op}",'
         f'"ts_ms":{captured_us // 1000},"ts_us":{captured_us},"ts_ns":{captured_us}000}}'
     ).encode()
 

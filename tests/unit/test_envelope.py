@@ -42,6 +42,8 @@ def envelope(op="c", before=None, after=ROW, sequence='["24023128","24023184"]',
             "txId": 755,
             "lsn": 24023184,
             "xmin": None,
+            "origin": None,
+            "origin_lsn": None,
         }
         | source,
         "transaction": None,
@@ -200,6 +202,14 @@ def test_the_usual_records_take_the_usual_route(monkeypatch, op, before, after):
     images = (PAID if before else None, PAID if after else None)
     where = Position(1, 24023128, 24023184)
     assert decoded == (Change(op, 7, 1, where, *images, 755, 1763876036123456, 1763876036130123),)
+
+
+def test_an_envelope_of_a_debezium_that_writes_no_origin_takes_the_usual_route_too(monkeypatch):
+    monkeypatch.setattr(EnvelopeDecoder, "define", lambda *_: "slow")
+    older = envelope()
+    del older["source"]["origin"], older["source"]["origin_lsn"]
+    (change,) = EnvelopeDecoder().decode(b'{"user_id":7}', text(older))
+    assert change.after == PAID
 
 
 def test_colons_spaces_and_brackets_inside_a_text_do_not_leave_the_usual_route(monkeypatch):

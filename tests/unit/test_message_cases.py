@@ -39,6 +39,8 @@ SOURCE = {
     "txId": 755,
     "lsn": 24023184,
     "xmin": None,
+    "origin": None,
+    "origin_lsn": None,
 }
 CREATED_US = 1795412036123456
 PAID = Transaction(tx_id=1, user_id=7, amount_cents=1234, created_us=CREATED_US, merchant_id=5)

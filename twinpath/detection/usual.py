@@ -14,7 +14,10 @@ _FlatObject = dict[str, str | int | float | bool | None]
 
 
 class _UsualSource(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """Exactly the fields that Debezium 3.7 writes: their number is part of `_each_key_once`."""
+    """Exactly the fields that Debezium 3.7 writes: their number is part of `_each_key_once`.
+
+    Releases before 3.7 write no origin: a field that is not there is UNSET, and not counted.
+    """
 
     version: str
     connector: str
@@ -30,6 +33,8 @@ class _UsualSource(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     txId: int
     lsn: int
     xmin: int | None
+    origin: str | None | msgspec.UnsetType = msgspec.UNSET
+    origin_lsn: int | None | msgspec.UnsetType = msgspec.UNSET
 
 
 class _UsualEnvelope(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -92,7 +97,8 @@ def _each_key_once(value: bytes, event: _UsualEnvelope) -> bool:
     each key that is written; so if it occurs exactly as often as there are keys left after parsing, none
     was written twice. msgspec has checked everything else, UTF-8 too, as it skipped nothing.
     """
-    keys = _OWN_KEYS
+    source = event.source
+    keys = _OWN_KEYS - (source.origin is msgspec.UNSET) - (source.origin_lsn is msgspec.UNSET)
     for part in (event.after, event.before, event.transaction):
         if part is not None:
             keys += len(part)

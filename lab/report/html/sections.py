@@ -24,7 +24,6 @@ CAUSES = {
 LATER = (
     "PostgreSQL's bill (what each path costs the database)",
     "lag and retained WAL by time",
-    "money (what left before the alert)",
     "crossover (from which load on which side is cheaper)",
 )
 """What the report is to show one day and no run measures yet."""
@@ -44,9 +43,8 @@ def definition(summary: Summary) -> Section:
     calm = "."
     if summary.calm_s and summary.calm_s[0] < summary.calm_s[1]:
         begin, end = summary.calm_s
-        calm = (
-            f": payments committed {begin:.0f} s to {end:.0f} s after the start, before the first kill and batch run."
-        )
+        until = "after the warm-up" if summary.batch_scheduler == "loop" else "before the first kill and batch run"
+        calm = f": payments committed {begin:.0f} s to {end:.0f} s after the start, {until}."
     return Section("definition", "What latency means here", texts=[Text([said, batch + calm], boxed=True)])
 
 
@@ -75,23 +73,6 @@ def over_time(saved: Saved) -> Section | None:
     chart = timeline(saved)
     note = "A second holds too few alerts for a p99, so its latest alert stands beside the median."
     return Section("timeline", "The run over time", charts=[chart], notes=[note]) if chart else None
-
-
-def losses(summary: Summary) -> Section | None:
-    """By class of operation."""
-    if not summary.losses:
-        return None
-    seen = dict.fromkeys(path for one in summary.losses.values() for path in one.seen)
-    paths = [*(path for path in summary.paths if path in seen), *(path for path in seen if path not in summary.paths)]
-    rows = [
-        [name, whole(one.done), *(whole(one.seen.get(path)) for path in paths)] for name, one in summary.losses.items()
-    ]
-    note = (
-        "Seen is the least of a path's rules. A rollback must be seen by none. A batch path sees the state that a run "
-        "finds: of a row's values only the last before it."
-    )
-    table = Table("What was done, and what each path saw of it", ["class", "done", *paths], rows)
-    return Section("losses", "What each path saw", tables=[table], notes=[note])
 
 
 def agreement(summary: Summary) -> Section | None:
@@ -130,7 +111,10 @@ def _differences(pair: Pair) -> list[list[str]]:
 
 def airflow(summary: Summary) -> Section | None:
     """The runs of the batch job."""
-    return Section("airflow", "Airflow's runs", tables=[airflow_table(summary)]) if summary.airflow_runs else None
+    if not summary.airflow_runs:
+        return None
+    title = "The batch runs of a kept Spark session" if summary.batch_scheduler == "loop" else "Airflow's runs"
+    return Section("airflow", title, tables=[airflow_table(summary)])
 
 
 def temperature(summary: Summary) -> Section | None:
@@ -175,7 +159,9 @@ def claim_table(saved: Saved) -> Section | None:
     if not found:
         return None
     rows = [[one.claim, one.measured, one.verdict] for one in found]
-    notes = [f"Not shown by this run: {'; '.join(NOT_SHOWN)}.", "One run on one machine: no sentence is proved by it."]
+    shown = {one.claim for one in found}
+    left = [one for one in NOT_SHOWN if one not in shown]
+    notes = [f"Not shown by this run: {'; '.join(left)}.", "One run on one machine: no sentence is proved by it."]
     table = Table(
         "Sentences and figures",
         ["they say", "measured here", "verdict"],
@@ -209,6 +195,8 @@ def reproduce(saved: Saved) -> Section:
     command += "" if summary.faults else " --no-kills"
     command += "" if summary.airflow_runs else " --no-batch"
     command += "" if "spark_stream" in summary.paths else " --no-spark-stream"
+    if summary.command:
+        command = summary.command
     said = "The seed fixes rows, times and planted fraud. When transactions commit, and so latencies, it does not."
     rows = [[one.name, whole(one.size), one.sha256] for one in saved.files]
     table = Table("Files and their SHA-256", ["file", "bytes", "SHA-256"], rows, texts=0)
