@@ -87,7 +87,7 @@ def _chart(result: CrossoverResult, model: Model, at: Load, floor_s: float) -> C
     across = Axis(
         "interval between two polls", low, high, str, log=True, ticks=[t for t in TICKS if low <= t[0] <= high]
     )
-    upwards = Axis("CPU of PostgreSQL, ms per second; marks: measured, not fitted to", bottom, top, _tick, log=True)
+    upwards = Axis("CPU of PostgreSQL, ms per second", bottom, top, _tick, log=True)
     said = _said(model.fit, at, turn, (floor_s, model.run_s.once(0, at.rate)))
     wide, narrow = line_chart("crossover", TITLE, said, series, across, upwards)
     rows = [
@@ -115,7 +115,7 @@ def _said(fit: Fit, at: Load, turn: float | None, floor_s: tuple[float, float]) 
     return (
         f"At {at.rate:,.0f} rows/s into {at.rows:,.0f} rows CDC takes {cost} ms of PostgreSQL's CPU per second at any "
         f"freshness; one consumer's polls that lose nothing cost less {safe}, polls by the key {key}; from points that "
-        f"it was not fitted to, the model is off by {_off(fit)}."
+        f"it was not fitted to (the marks) the model is off by {_off(fit)}."
     )
 
 
