@@ -13,6 +13,7 @@ from lab.batch_loop import batch_loop
 from lab.console import Progress
 from lab.demo import prove
 from lab.experiments.suite import run_all
+from lab.report.experiments import add
 from lab.report.html.index import write_index
 from lab.report.html.page import render
 from lab.runs import RUNS, new_run
@@ -56,6 +57,7 @@ def compare(
         try:
             run_all(stack, (run_id, folder), experiments, rounds, settings.seed)
         finally:
+            add(folder)
             page = render(folder)
             write_index(RUNS)
     return page, passed

@@ -61,6 +61,7 @@ class Goal(msgspec.Struct, frozen=True):
     measured: dict[str, Count]
     ok: bool | None
     transactions: dict[str, list[int]] = {}
+    experiment: str = ""
 
 
 class Workload(msgspec.Struct, frozen=True):
@@ -141,6 +142,51 @@ class AirflowRun(msgspec.Struct, frozen=True):
     seconds: dict[str, float]
 
 
+class PhaseCost(msgspec.Struct, frozen=True):
+    """What a phase of the experiment `bill` asked of the source's PostgreSQL: medians over its rounds.
+
+    CPU, counts and bytes are of the whole phase, in which rows_written rows were written; connections are the most at
+    a time; CPU per row in microseconds, and that over what the writers alone cost in the same round.
+    """
+
+    cpu_s: float | None
+    statements: float | None
+    rows_returned: float | None
+    blocks_read: float | None
+    blocks_hit: float | None
+    wal_bytes: float | None
+    connections: float | None
+    rounds: int
+    rows_written: float | None = None
+    rows_scanned: float | None = None
+    sessions: float | None = None
+    cpu_us_per_row: float | None = None
+    over_writers_us_per_row: float | None = None
+    polls: float | None = None
+    missed_rows: float | None = None
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """The median over the rounds and its 95 % interval."""
+
+    median: float
+    low: float
+    high: float
+
+
+class ExperimentFigures(msgspec.Struct, frozen=True):
+    """How an experiment was run and what it estimated; everything else is in its own file."""
+
+    run_id: str
+    command: str
+    seed: int
+    rounds: int
+    disturbed_rounds: int
+    estimates: dict[str, Interval]
+    notes: list[str]
+    not_publishable: list[str]
+
+
 class Claim(msgspec.Struct, frozen=True):
     """A sentence that people say, what this run has to say to it, and the section that shows it."""
 
@@ -175,6 +221,8 @@ class Summary(msgspec.Struct, frozen=True):
     complexity: dict[str, dict[str, Count]] = {}
     money: Money | None = None
     claims: list[Claim] = []
+    postgres_bill: dict[str, PhaseCost] = {}
+    experiments: dict[str, ExperimentFigures] = {}
 
 
 def schema() -> bytes:

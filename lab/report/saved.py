@@ -17,6 +17,7 @@ import psutil
 from lab.measure.latency import HOPS, Sample, plain_text
 from lab.operations import Operation
 from lab.report.model import SCHEMA_VERSION, Summary
+from lab.report.saved_experiments import Experiments, read_experiments
 from lab.runs import OWNER
 from twinpath.errors import ConfigurationError
 
@@ -34,7 +35,7 @@ class File(msgspec.Struct, frozen=True):
 
 class Saved(msgspec.Struct, frozen=True):
     """A run: samples by path; committed holds, by whole second since the load began, the rows written; notes are what
-    a reader must know of the data before believing it."""
+    a reader must know of the data before believing it; experiments are those that were run into the same folder."""
 
     folder: Path
     summary: Summary
@@ -42,6 +43,7 @@ class Saved(msgspec.Struct, frozen=True):
     committed: dict[int, int]
     files: list[File]
     notes: list[str]
+    experiments: Experiments
 
 
 def read_run(folder: Path) -> Saved:
@@ -50,7 +52,10 @@ def read_run(folder: Path) -> Saved:
     notes: list[str] = []
     samples = _samples(folder / LATENCIES, notes)
     notes += _negative(samples)
-    return Saved(folder, summary, samples, _committed(folder / OPERATIONS, summary, notes), _files(folder), notes)
+    experiments = read_experiments(folder)
+    notes += [f"{name} is of an experiment that this version does not know: left out." for name in experiments.unknown]
+    committed = _committed(folder / OPERATIONS, summary, notes)
+    return Saved(folder, summary, samples, committed, _files(folder), notes, experiments)
 
 
 def read_summary(folder: Path) -> Summary:

@@ -16,7 +16,7 @@ from lab.experiments import crossover, temperature
 from lab.experiments.crossover import Grid
 from lab.stack.stack import Stack
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 LOAD = ["--rate", "200", "--rows", "20000", "--freshness", "30", "--consumers", "2"]
 
 

@@ -267,7 +267,7 @@ def test_a_run_without_alerts_or_faults_gives_a_clear_page() -> None:
     quiet = evidence(alerts=0, killed=[], kills_wanted=0)
     page = report.markdown(report.build(quiet, {}))
     assert "| agent | all rows | 0 | - | - | - | - |" in page
-    assert "Calm: committed 10 s to 21 s after the start, before the first kill and the batch runs." in page
+    assert "Calm: committed 10 s to 21 s after the start, before the first kill and batch run." in page
     assert "| agent | calm | 0 | - | - | - | - |" in page
 
 

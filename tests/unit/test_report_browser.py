@@ -7,6 +7,7 @@ import pytest
 from lab.report.html.index import write_index
 from lab.report.html.page import render
 from tests.unit.browsing import CHROMIUM, browse, measured
+from tests.unit.made_experiments import write_experiments
 from tests.unit.saved_runs import write_run
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: wanted one to look at the page with")
@@ -15,7 +16,7 @@ DARK, LIGHT = "rgb(20, 24, 29)", "rgb(255, 255, 255)"
 
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
-    return render(write_run(tmp_path / "run"))
+    return render(write_experiments(write_run(tmp_path / "run")))
 
 
 def test_the_page_and_the_list_ask_for_nothing_and_the_console_stays_silent(page: Path, tmp_path: Path) -> None:
@@ -42,7 +43,7 @@ def test_the_page_fits_its_window_and_the_answer_is_on_the_first_screen(
     assert found["inner"] == width
     assert found["width"] <= width, "no sideways scrolling of the page; tables scroll in their own box"
     assert found["paper"] == (DARK if dark else LIGHT)
-    assert found["drawings"] == 6, "each chart once"
+    assert found["drawings"] == 10, "each chart once"
     assert found["verdict"] < 150
     assert found["tiles"] < 900
     assert found["outside"] == [], "no text leaves its drawing"

@@ -4,6 +4,7 @@ from shlex import quote
 
 from lab.measure.causes import Explained
 from lab.report.claims import NOT_SHOWN, claims
+from lab.report.experiment_claims import claims as found_by_experiments
 from lab.report.html.blocks import Link, Section, Table, Text
 from lab.report.html.hop_charts import airflow_table, batch_runs, hops
 from lab.report.html.latency_charts import run_seconds, spectrum, staleness
@@ -21,11 +22,7 @@ CAUSES = {
     "missed": "rows that were never read",
     None: "none found",
 }
-LATER = (
-    "PostgreSQL's bill (what each path costs the database)",
-    "lag and retained WAL by time",
-    "crossover (from which load on which side is cheaper)",
-)
+LATER = ("lag and retained WAL by time",)
 """What the report is to show one day and no run measures yet."""
 
 
@@ -155,7 +152,7 @@ def complexity(summary: Summary) -> Section | None:
 
 def claim_table(saved: Saved) -> Section | None:
     """Only sentences that this run can judge."""
-    found = claims(saved.summary, saved.samples)
+    found = claims(saved.summary, saved.samples) + found_by_experiments(saved.experiments)
     if not found:
         return None
     rows = [[one.claim, one.measured, one.verdict] for one in found]

@@ -34,8 +34,6 @@ class Head(msgspec.Struct, frozen=True):
 def head(saved: Saved) -> Head:
     """The first screen of a run."""
     summary = saved.summary
-    judged = [goal for goal in summary.goals if goal.ok is not None]
-    met = sum(bool(goal.ok) for goal in judged)
     passed = summary.verdict == "pass"
     return Head(
         passed=passed,
@@ -44,10 +42,22 @@ def head(saved: Saved) -> Head:
         tiles=[_tile(path, one) for path, one in summary.paths.items()],
         facts=_facts(summary),
         goals=goals_table(summary.goals),
-        goals_said=f"{met} of {len(judged)} goals met"
-        + (f", {len(summary.goals) - len(judged)} not judged" if len(judged) < len(summary.goals) else ""),
-        all_met=met == len(judged),
+        goals_said=_goals_said(summary.goals),
+        all_met=all(goal.ok is not False for goal in summary.goals),
     )
+
+
+def _goals_said(goals: list[Goal]) -> str:
+    """Those of correctness make the verdict; those of performance are told beside it."""
+    said = []
+    for kind, name in (("correctness", "goals"), ("performance", "of performance")):
+        found = [goal.ok for goal in goals if goal.kind == kind]
+        left = found.count(None)
+        if found or kind == "correctness":
+            said.append(
+                f"{found.count(True)} of {len(found) - left} {name} met{f', {left} not judged' if left else ''}"
+            )
+    return "; ".join(said)
 
 
 def _latency_said(summary: Summary) -> str:
