@@ -83,7 +83,7 @@ def _written(bed: Bed, segment: Segment, rate: int, seconds: int, seed: int) -> 
 
 def _phase(bed: Bed, segment: Segment, server: Read, rate: int, seconds: int, seed: int, before: int | None) -> Spent:
     """`before`: rows that the connector had to bring so far, None without a connector; it brings the rest inside."""
-    sessions: Read = (lambda: 0.0) if before is None else _sessions(segment)
+    sessions: Read = (lambda: 0.0) if before is None else sessions_of(segment)
     commits = 0
     time.sleep(QUIET_S)
     began, server_s, sessions_s = time.monotonic(), server(), sessions()
@@ -100,8 +100,8 @@ def _phase(bed: Bed, segment: Segment, server: Read, rate: int, seconds: int, se
     return Spent(took, commits, server_s, sessions_s, usage)
 
 
-def _sessions(segment: Segment) -> Read:
-    """The walsender of our slot, and whatever else the connector keeps open."""
+def sessions_of(segment: Segment) -> Read:
+    """A reader for the walsender of our slot, and for whatever else the connector keeps open."""
     segment.walsender()
     query = "SELECT pid FROM pg_stat_activity WHERE usename = %s AND datname = %s"
     found = segment.rows(query, [CDC_ROLE, segment.settings.source_database], "postgres")
