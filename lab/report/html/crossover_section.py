@@ -51,7 +51,8 @@ def crossover(result: CrossoverResult | None) -> Section | None:
     notes = [
         f"In a kept Spark session one look takes {duration(1000 * floor)} at {at.rows:,.0f} rows: no shorter interval "
         "can be kept, whatever the table says. Its last column: from how many consumers on CDC costs less than polls "
-        "every second. The marks are measured points that the lines were not fitted to. Intervals, rates and sizes beyond those measured are the model's alone.",
+        "every second. The marks are measured points that the lines were not fitted to. Intervals, rates and sizes "
+        "beyond those measured are the model's alone.",
         *notes_of(result),
     ]
     return Section(
