@@ -1,12 +1,12 @@
 """### The comparison: CDC or batch, for a load of your choice
 
-`compare` runs `twinpath compare` on this stack, with databases, topic, slot and groups of its own that are removed at the
-end; the standard names are not touched. It ends with the path of the report, in its log, as its return value, and behind
-the link *Report* of the task. A comparison in which the paths disagree fails; its report is written all the same.
+`compare` runs `twinpath compare` on this stack, with databases, topic, slot and groups of its own that are removed at
+the end; the standard names are not touched. It ends with the path of the report, in its log, as its return value, and
+behind the link *Report* of the task. A comparison whose paths disagree fails; its report is written all the same.
 
-Form of *Trigger*: `profile` sets rate, duration and interval of the batch job; the other three take its place when they are
-not 0. One comparison at a time: two would measure each other, and so would a batch run of another DAG: switch
-`fraud_batch` off meanwhile.
+Form of *Trigger*: `profile` sets the size; rate, duration and interval of the batch job take the place of the
+profile's own when they are not 0. One comparison at a time: two would measure each other, and so would a batch run of
+another DAG: switch `fraud_batch` off meanwhile.
 """
 
 import subprocess
@@ -47,7 +47,8 @@ class CompareOperator(BaseOperator):
         command += ["--seed", str(params["seed"])]
         for name in ("rate", "duration", "interval"):
             command += [f"--{name}", str(params[name])] if params[name] else []
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        with subprocess.Popen(command, cwd=ROOT, **streams) as process:
             self._process = process
             path = ""
             for line in process.stdout or ():

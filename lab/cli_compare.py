@@ -21,18 +21,22 @@ def compare(
     paths: Annotated[str, typer.Option(help="Which paths, by comma; agent is always one.")] = (
         "agent,spark_stream,spark_batch"
     ),
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each experiment; 5 for a published figure.")] = 1,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress on stderr.")] = False,
 ) -> None:
     """All paths under one load, proved equal, then what each costs; the last line is the path of the report."""
+    from lab.bench.cpu import adopt_orphans
     from lab.compare import SIZES
     from lab.compare import compare as run
 
     if size not in SIZES:
         raise ConfigurationError(f"--profile: found {size}, wanted one of {', '.join(SIZES)}")
+    adopt_orphans()
     known = SIZES[size]
     wanted = known._replace(
         rate=rate or known.rate, duration_s=duration or known.duration_s, interval_s=interval or known.interval_s
     )
-    path, passed = run(Progress(quiet=quiet), wanted, paths.split(","), seed=seed, profile=workload)
+    given = {"seed": seed, "profile": workload}
+    path, passed = run(Progress(quiet=quiet), wanted, paths.split(","), size, rounds, **given)
     sys.stdout.write(f"{path}\n")
     raise typer.Exit(0 if passed else 1)

@@ -69,7 +69,7 @@ def crossover(
     ] = None,
     interval: Annotated[list[float] | None, typer.Option(min=0.1, help="Seconds between polls; 1, 10.")] = None,
     rows: Annotated[list[int] | None, typer.Option(min=1000, help="Rows in the table; 10000, 100000, 1000000.")] = None,
-    seconds: Annotated[int, typer.Option(min=1, help="Length of each writing phase.")] = 6,
+    seconds: Annotated[int, typer.Option(min=1, help="Length of each writing phase.")] = 5,
     polls: Annotated[int, typer.Option(min=1, help="Polls of each load.")] = 3,
     seed: Seed = 7,
     only: Parts = None,

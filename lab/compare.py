@@ -12,6 +12,8 @@ from typing import NamedTuple
 from lab.batch_loop import batch_loop
 from lab.console import Progress
 from lab.demo import prove
+from lab.experiments.suite import run_all
+from lab.report.experiments import add
 from lab.report.html.index import write_index
 from lab.report.html.page import render
 from lab.runs import RUNS, new_run
@@ -31,15 +33,19 @@ class Size(NamedTuple):
     interval_s: float
 
 
-SIZES = {"tiny": Size(200, 30, 15, 5), "default": Size(500, 150, 60, 10), "stress": Size(1_000, 300, 60, 10)}
+SIZES = {"tiny": Size(200, 20, 8, 4), "default": Size(500, 150, 60, 10), "stress": Size(1_000, 300, 60, 10)}
 
 
-def compare(progress: Progress, size: Size, paths: Collection[str], **overrides: object) -> tuple[Path, bool]:
-    """Run the comparison; returns the path of its report and whether every correctness goal was met."""
-    if unknown := sorted(set(paths) - set(PATHS)) or AGENT not in paths:
-        raise ConfigurationError(
-            f"--paths: found {','.join(paths)}, wanted agent and any of {STREAM}, {BATCH}; not known: {unknown}"
-        )
+def compare(
+    progress: Progress, size: Size, paths: Collection[str], experiments: str, rounds: int, **overrides: object
+) -> tuple[Path, bool]:
+    """Run the comparison, then the experiments of that name in suite.OPTIONS, if it is there.
+
+    Returns the path of the report and whether every correctness goal was met. What an experiment that fails, or Ctrl-C,
+    leaves unmeasured is not in the report, the rest is.
+    """
+    if set(paths) - set(PATHS) or AGENT not in paths:
+        raise ConfigurationError(f"--paths: found {','.join(paths)}, wanted {AGENT} and any of {STREAM}, {BATCH}")
     run_id, folder = new_run()
     loop = partial(batch_loop, interval_s=size.interval_s) if BATCH in paths else None
     given = {"rate": size.rate, "duration": size.duration_s, **overrides}
@@ -48,6 +54,10 @@ def compare(progress: Progress, size: Size, paths: Collection[str], **overrides:
         passed = prove(
             stack, settings, folder, kills=False, stream=STREAM in paths, sides=loop, warm_up_s=size.warm_up_s
         )
-        page = render(folder)
-    write_index(RUNS)
+        try:
+            run_all(stack, (run_id, folder), experiments, rounds, settings.seed)
+        finally:
+            add(folder)
+            page = render(folder)
+            write_index(RUNS)
     return page, passed

@@ -19,6 +19,7 @@ from lab.log_fed import LogFed
 from lab.measure import fence, witness
 from lab.measure.comparison import compare_run
 from lab.measure.evidence import Evidence
+from lab.measure.labels import read_payments
 from lab.mid_load import Event, MidLoad
 from lab.report.html.index import write_index
 from lab.report.html.page import render
@@ -184,6 +185,7 @@ class Demo:
             usage=self._paths.usage,
             calm=judged.calm,
             alerts_dsn=self._lab(self._settings.alerts_database),
+            payments=read_payments(self._folder, compared.classes.inserts),
         )
 
     def _lab(self, database: str) -> str:

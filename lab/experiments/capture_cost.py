@@ -4,6 +4,7 @@ No agent runs: agents read Kafka, and touch the source neither for one consumer 
 """
 
 import time
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from lab.bench import connectors
@@ -39,9 +40,15 @@ class Spent(NamedTuple):
     usage: Usage
 
 
-def measured(
-    bed: Bed, server: Read, rate: int, seconds: int, number: int, seed: int
-) -> tuple[Point, dict[str, Figure], Usage]:
+class Pair(NamedTuple):
+    """A rate without (None where nothing is written) and with the connector."""
+
+    rate: int
+    alone: Spent | None
+    live: Spent
+
+
+def measured(bed: Bed, server: Read, rate: int, seconds: int, number: int, seed: int) -> Pair:
     """One rate (0: nothing is written), in odd rounds first without the connector, in even ones first with it."""
     with bed.segment() as segment:
         segment.rows(NO_AUTOVACUUM, database=segment.settings.source_database)
@@ -54,7 +61,7 @@ def measured(
             segment.checkpoint()
             spent[live] = _phase(bed, segment, server, rate, seconds, seed, written if live else None)
             written += spent[live].commits
-    return _waiting(spent[True]) if rate == IDLE else _compared(rate, spent[False], spent[True])
+    return Pair(rate, spent.get(False), spent[True])
 
 
 def memory_mb(bed: Bed) -> dict[str, float]:
@@ -101,25 +108,32 @@ def _sessions(segment: Segment) -> Read:
     return lambda: sum(fine_cpu.one(pid) for (pid,) in found)
 
 
-def _waiting(live: Spent) -> tuple[Point, dict[str, Figure], Usage]:
-    """Nothing is written: the server does more for itself than the connector asks of it, so that its sessions count."""
-    cost = live.sessions_s / live.seconds
-    return Point("cdc", group(IDLE), Load(0, 0, 1), cost, IDLE_RESOLUTION), _figures(live, cost), live.usage
+def compared(pairs: Sequence[Pair]) -> Iterator[tuple[Point, dict[str, Figure], Usage]]:
+    """The cost of each rate of a round: the connector's sessions, and what waking them costs the writers per row.
 
-
-def _compared(rate: int, alone: Spent, live: Spent) -> tuple[Point, dict[str, Figure], Usage]:
-    """The difference of both phases, as if the same number of rows had been written in both."""
-    per_row_s = alone.server_s / max(1, alone.commits)
-    cost = (live.server_s - per_row_s * live.commits) / live.seconds
-    found = Load(rate=live.commits / live.seconds, rows=0, interval_s=1)
-    resolution = max(2 * fine_cpu.TICK_S, SAME_WITHIN * per_row_s * live.commits) / live.seconds
-    figures = _figures(live, cost) | {
-        "cdc_cpu_us_per_row": round(cost * 1e6 / found.rate, 2),
-        "sessions_cpu_us_per_row": round(live.sessions_s * 1e6 / max(1, live.commits), 2),
-        "writers_cpu_us_per_row": round(per_row_s * 1e6, 2),
-    }
-    live.usage.foreign = max(alone.usage.foreign, live.usage.foreign)
-    return Point("cdc", group(rate), found, cost, resolution), figures, live.usage
+    The sessions are read by themselves. What the writers pay is the difference of two phases, less than the noise of
+    one of them: it is taken of all rates together.
+    """
+    written = [(alone, live) for _, alone, live in pairs if alone is not None]
+    rows = sum(live.commits for _, live in written)
+    alone_s = sum(alone.server_s / max(1, alone.commits) * live.commits for alone, live in written)
+    woken_s = max(0.0, sum(live.server_s - live.sessions_s for _, live in written) - alone_s) / max(1, rows)
+    for rate, alone, live in pairs:
+        found = live.commits / live.seconds
+        cost = live.sessions_s / live.seconds + woken_s * found
+        figures = _figures(live, cost)
+        if alone is not None:
+            live.usage.foreign = max(alone.usage.foreign, live.usage.foreign)
+            figures |= {
+                "cdc_cpu_us_per_row": round(cost * 1e6 / found, 2),
+                "sessions_cpu_us_per_row": round(live.sessions_s * 1e6 / max(1, live.commits), 2),
+                "writers_cpu_us_per_row": round(alone.server_s * 1e6 / max(1, alone.commits), 2),
+                "difference_cpu_us_per_row": round(
+                    (live.server_s / max(1, live.commits) - alone.server_s / max(1, alone.commits)) * 1e6, 2
+                ),
+            }
+        resolution = IDLE_RESOLUTION + SAME_WITHIN * alone_s / max(1, rows) * found
+        yield Point("cdc", group(rate), Load(found, 0, 1), cost, resolution), figures, live.usage
 
 
 def _figures(live: Spent, cost: float) -> dict[str, Figure]:

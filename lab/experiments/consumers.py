@@ -144,8 +144,8 @@ def _describe(result: Result, plan: Plan) -> None:
         WRITERS: f"{load.commits} one-row commits at {load.rate}/s into a table of {load.rows} rows",
         "agents": f"one connector; from the agent {groups + 1} on with other parameters, in a consumer group and an "
         "alert store of their own",
-        "polling jobs": f"--mode safe --rules RULE {' '.join(polling.ONE_SCAN)} every {plan.interval_s:g} s, "
-        "each job its own query. The jobs look one after another, so that connections at a time do not show their number: sessions do",
+        "polling jobs": f"--mode safe --rules RULE {' '.join(polling.ONE_SCAN)} every {plan.interval_s:g} s, each its "
+        "own query. They look one after another, so that connections at a time do not show their number: sessions do",
         "parameters": {name or "first": parameters for name, parameters in GROUPS},
     }
     result.warm_up[PART] = f"{polling.WARM_UPS} runs of each polling job"

@@ -39,18 +39,28 @@ class Grid(NamedTuple):
     rates: tuple[int, ...] = RATES
     intervals_s: tuple[float, ...] = INTERVALS_S
     rows: tuple[int, ...] = ROWS
-    seconds: int = 6
+    seconds: int = 5
     polls: int = 3
 
 
 def measure(
-    stack: Stack, *, rounds: int, grid: Grid, parts: tuple[str, ...], seed: int, command: str
+    stack: Stack,
+    *,
+    rounds: int,
+    grid: Grid,
+    parts: tuple[str, ...],
+    seed: int,
+    command: str,
+    run: tuple[str, Path] | None = None,
 ) -> tuple[Result, str, Path]:
-    """Run the experiment; returns the result, its Markdown and the path of its JSON."""
-    bed = Bed(stack)
+    """Run the experiment, in the folder of `run` (id, folder) if one is given; the result, Markdown, JSON's path."""
+    bed = Bed(stack, run)
     options = {"rounds": rounds, "parts": parts, **grid._asdict()}
     result = CrossoverResult("crossover", bed.run_id, command, seed, options, kind="experiment")
-    result.variants = {"safe": "--mode safe --read plain", "naive-id": "--mode naive-id --read plain"}
+    result.variants = {
+        "safe": "--mode safe --read plain --rules spending",
+        "naive-id": "--mode naive-id --read plain --rules spending",
+    }
     with second_server(stack) as second:
         runs = _Runs(bed, result, grid, second)
         with runs.ready(parts):
@@ -100,11 +110,14 @@ class _Runs:
         {"cdc": self._cdc, "polls": self._polls, "schedule": self._scheduled, "cold": self._cold}[name](number)
 
     def _cdc(self, number: int) -> None:
-        rates = [capture_cost.IDLE, *self._grid.rates]
-        for rate in rates if number % 2 else rates[::-1]:
-            found = capture_cost.measured(
-                self._bed, self._server, rate, self._grid.seconds, number, self._result.seed + number
-            )
+        """Waiting comes last, when Java has compiled."""
+        rates = self._grid.rates if number % 2 else self._grid.rates[::-1]
+        seed = self._result.seed + number
+        pairs = []
+        for rate in (*rates, capture_cost.IDLE):
+            pairs.append(capture_cost.measured(self._bed, self._server, rate, self._grid.seconds, number, seed))
+            self._bed.progress.say(f"cdc, round {number}, {capture_cost.group(rate)}: measured")
+        for found in capture_cost.compared(sorted(pairs)):
             self._keep("cdc", number, *found)
         self._result.needs = {
             name: Need(used, self._result.values("cdc", capture_cost.group(capture_cost.IDLE), f"{name}_cpu_ms_per_s"))
@@ -129,7 +142,8 @@ class _Runs:
 
     def _scheduled(self, number: int) -> None:
         self._grown(max(self._grid.rows))
-        rate, interval_s = max(self._grid.rates), min(self._grid.intervals_s)
+        # few rows, so that what is subtracted for writing them does not hide what polls cost
+        rate, interval_s = min(self._grid.rates), min(self._grid.intervals_s)
         seed = self._result.seed + number
         polls = SCHEDULED_TIMES * self._grid.polls
         scheduled = poll_cost.Scheduled(self._ready(), rate, interval_s, polls, seed)

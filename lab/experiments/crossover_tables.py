@@ -19,6 +19,7 @@ def tables(result: CrossoverResult) -> list[str]:
         "of it its sessions": "sessions_cpu_ms_per_s",
         "CDC, CPU us/row": "cdc_cpu_us_per_row",
         "of it its sessions, us/row": "sessions_cpu_us_per_row",
+        "with - without, us/row": "difference_cpu_us_per_row",
         "writers, CPU us/row": "writers_cpu_us_per_row",
         "Connect, CPU ms/s": "connect_cpu_ms_per_s",
         "Kafka, CPU ms/s": "kafka_cpu_ms_per_s",
@@ -42,15 +43,13 @@ def tables(result: CrossoverResult) -> list[str]:
 
 
 def _costs(fit: Fit) -> list[str]:
-    lines = [
-        "",
-        "| cost to PostgreSQL, CPU us | idle, per s | per row | per poll | per row scanned | per row returned |",
-    ]
-    lines += ["|---|---:|---:|---:|---:|---:|"]
-    lines.append(f"| cdc | {_us(fit.cdc.idle)} | {_us(fit.cdc.per_row)} | - | - | - |")
+    heads = ("idle, per s", "per row", "per wake-up", "per poll", "per row scanned", "per row returned")
+    lines = ["", f"| cost to PostgreSQL, CPU us | {' | '.join(heads)} |", f"|---|{'---:|' * len(heads)}"]
+    cdc = [_us(value) for value in (fit.cdc.idle, fit.cdc.per_row, fit.cdc.per_wakeup)]
+    lines.append(f"| cdc | {' | '.join(cdc)} | - | - | - |")
     for name, one in (("safe", fit.safe), ("naive_id", fit.naive_id)):
         cells = [_us(value) for value in (one.per_poll, one.per_row_scanned, one.per_row_returned)]
-        lines.append(f"| {name} | - | - | {' | '.join(cells)} |")
+        lines.append(f"| {name} | - | - | - | {' | '.join(cells)} |")
     lines += ["", "| the model against points held out | points | median error | worst |", "|---|---:|---:|---:|"]
     for side in SIDES:
         found = fit.errors[side]

@@ -19,7 +19,7 @@ from lab.bench.cpu import Read, Usage
 from lab.bench.result import Figure
 from lab.crossover import Load, Point, Side
 from lab.experiments import fine_cpu
-from lab.experiments.capture_cost import CLIENTS
+from lab.experiments.capture_cost import CLIENTS, SAME_WITHIN
 from lab.experiments.polled_table import USERS, Mode, Poller, Table, on_schedule
 
 SIDE_OF: dict[Mode, Side] = {"safe": "safe", "naive-id": "naive_id"}
@@ -110,7 +110,7 @@ class Scheduled:
             "run_s": float(np.median(source.poller.seconds)),
         }
         name = f"{mode}, {source.table.rows:,} rows, {self._rate} rows/s every {self._interval_s:g} s"
-        resolution = 2 * fine_cpu.TICK_S / seconds
+        resolution = max(2 * fine_cpu.TICK_S, SAME_WITHIN * self._per_commit_s * committed) / seconds
         return Point(SIDE_OF[mode], name, load, cost, resolution, scheduled=True), figures, usage
 
     def _write(self) -> Commits:

@@ -22,8 +22,9 @@ from twinpath.errors import ServiceFault
 Mode = Literal["safe", "naive-id"]
 MODES: tuple[Mode, ...] = ("safe", "naive-id")
 USERS = 9_000
-READ = ("--read", "plain")
-"""One query, as a run that finds few rows wants it: a read in partitions opens more sessions on the source."""
+READ = ("--read", "plain", "--rules", "spending")
+"""One query, as a run that finds few rows wants it: a read in partitions opens more sessions on the source. One rule,
+as one consumer has; the rows are read once for however many."""
 
 # one row a commit, as writers do it: a reader asks for the fate of each transaction
 ADD = """DO $$ BEGIN FOR step IN 1..%s LOOP

@@ -1,17 +1,17 @@
 """`twinpath experiment temperature`: one row a minute, averaged every ten minutes: by SQL, and what CDC would cost.
 
 In the parts: `sql` runs the average's statement for windows of the past, each in a session of its own as the DAG does;
-`cdc` lets connector, Kafka and one agent wait beside a table that gets one row, with and without the connector's
-heartbeat, and writes elsewhere on the server meanwhile: the slot of a quiet table keeps the WAL of its neighbours.
+`cdc` lets connector, Kafka and one agent wait beside a quiet table, and then writes elsewhere on the server: how much
+of its neighbours' WAL does the slot of a quiet table keep, with and without the connector's heartbeat, and how much
+when the next two rows have come?
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psutil
 import psycopg2
 
 from lab.bench import connectors, cpu
@@ -31,10 +31,16 @@ WINDOW = timedelta(minutes=10)
 RUNS_A_DAY = timedelta(days=1) // WINDOW
 DAY_S = 86_400
 AGENT = "spending"  # any: one consumer waits
-HEARTBEATS: Mapping[str, str] = {"heartbeat 1 s": "1000", "no heartbeat (default)": "0"}
+KNOBS: Mapping[str, Mapping[str, str]] = {
+    "ours": {},
+    "poll.interval.ms 500 (default)": {"poll.interval.ms": "500"},
+    "no heartbeat (default)": {"heartbeat.interval.ms": "0"},
+}
 DAYS_OF_READINGS = 30
 SETTLE_S = 2.0
-CHECKPOINTS = 3  # restart_lsn moves when a checkpoint's record was read and confirmed
+WARM_UP_TIMES = 2  # as long as a quiet phase: Java compiles what a waiting connector does again and again
+CHECKPOINTS = 2  # restart_lsn moves when a checkpoint's record was read and confirmed
+ROWS_AFTER = 2  # a row confirms the place noted before it, and the next place is noted only then
 READINGS = """
 INSERT INTO temperature_readings (sensor_id, temperature, recorded_at)
 SELECT 'office-1', 18 + 7 * random(), minute
@@ -42,18 +48,26 @@ FROM generate_series(%s::timestamptz, %s::timestamptz - interval '1 minute', int
 NEIGHBOUR = "CREATE TABLE IF NOT EXISTS neighbour (line text)"
 NOISE = "INSERT INTO neighbour SELECT repeat('x', 1000) FROM generate_series(1, %s * 1000)"
 RETAINED = """
-SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint,
-       pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint
-FROM pg_replication_slots WHERE slot_name = %s"""
+SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint FROM pg_replication_slots WHERE slot_name = %s"""
 NOW = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint"
 ONE_ROW = "INSERT INTO transactions (user_id, amount, card_type, merchant_id) VALUES (1000, 12.34, 'visa', 1)"
 
 
 def measure(
-    stack: Stack, *, rounds: int, seconds: int, runs: int, wal_mb: int, parts: tuple[str, ...], seed: int, command: str
+    stack: Stack,
+    *,
+    rounds: int,
+    seconds: int,
+    runs: int,
+    wal_mb: int,
+    parts: tuple[str, ...],
+    seed: int,
+    command: str,
+    run: tuple[str, Path] | None = None,
+    knobs: Sequence[str] = tuple(KNOBS),
 ) -> tuple[Result, str, Path]:
-    """Run the experiment; returns the result, its Markdown and the path of its JSON."""
-    bed = Bed(stack)
+    """Run the experiment, in the folder of `run` (id, folder) if one is given; the result, Markdown, JSON's path."""
+    bed = Bed(stack, run)
     options = {"rounds": rounds, "seconds": seconds, "runs": runs, "wal_mb": wal_mb, "parts": parts}
     result = Result("temperature", bed.run_id, command, seed, options, kind="experiment")
     if "sql" in parts:
@@ -61,7 +75,7 @@ def measure(
             _sql(bed, result, number, runs)
     if "cdc" in parts:
         with second_server(stack) as second:
-            for number, name in in_turn(list(HEARTBEATS), rounds):
+            for number, name in in_turn(knobs, rounds):
                 _cdc(bed, second, result, (name, number), seconds, wal_mb)
     judge(result)
     path = result.finish(bed.folder, private=bed.private, warm=True)
@@ -107,19 +121,17 @@ def _average(dsn: str, begin: datetime) -> None:
 
 
 def _cdc(bed: Bed, second: Second, result: Result, place: tuple[str, int], seconds: int, wal_mb: int) -> None:
-    """One row, quiet, then the neighbour's writing."""
+    """One row, quiet, the neighbour's writing, one row."""
     name, number = place
     server = fine_cpu.server(bed)
     with store_apart(bed, second) as segment:
         before = _quiet(server, seconds)
-        knob = {"heartbeat.interval.ms": HEARTBEATS[name]}
-        segment.start_connector(connectors.turned(knob)(bed.stack.home, segment.settings))
+        segment.start_connector(connectors.turned(KNOBS[name])(bed.stack.home, segment.settings))
         segment.agents.start(AGENT)
         try:
             segment.agents.wait(AGENT)
-            segment.rows(ONE_ROW, database=segment.settings.source_database)
-            segment.wait(segment.arrived, "the row was in the topic")
-            time.sleep(SETTLE_S)
+            _one_row(segment)
+            time.sleep(WARM_UP_TIMES * seconds)
             with bed.metered() as usage:
                 postgres = _quiet(server, seconds)
             memory = _memory_mb(bed, segment)
@@ -130,8 +142,8 @@ def _cdc(bed: Bed, second: Second, result: Result, place: tuple[str, int], secon
         "processes": len(memory),
         "rss_mb": round(sum(memory.values())),
         **{f"{program}_rss_mb": round(used) for program, used in memory.items()},
-        "postgres_cpu_s_per_day": round((postgres - before) * DAY_S, 1),
         **{f"{program}_cpu_s_per_day": _a_day(usage, program) for program in memory},
+        "postgres_cpu_s_per_day": round((postgres - before) * DAY_S, 1),
         "cpu_s_per_day": round(sum(_a_day(usage, program) for program in memory) + (postgres - before) * DAY_S, 1),
         **retained,
     }
@@ -140,6 +152,13 @@ def _cdc(bed: Bed, second: Second, result: Result, place: tuple[str, int], secon
         f"cdc, round {number}, {name}: {figures['rss_mb']} MB, {figures['retained_mb']} MB of WAL kept "
         f"of {figures['wal_written_mb']} MB"
     )
+
+
+def _one_row(segment: Segment) -> None:
+    """What comes once a minute; returns when it is in the topic."""
+    before = segment.arrived()
+    segment.rows(ONE_ROW, database=segment.settings.source_database)
+    segment.wait(lambda: segment.arrived() > before, "the row was in the topic")
 
 
 def _quiet(server: cpu.Read, seconds: int) -> float:
@@ -158,38 +177,43 @@ def _memory_mb(bed: Bed, segment: Segment) -> dict[str, float]:
     agent = segment.agents.name(AGENT)
     names = {"kafka": "kafka", "connect": "connect", agent.partition("_")[0]: agent}
     found = {program: process.running(bed.stack.home, name) for program, name in names.items()}
-    return {program: _rss_mb(one) for program, one in found.items() if one is not None}
-
-
-def _rss_mb(one: psutil.Process) -> float:
-    return float(one.memory_info().rss) / 2**20
+    return {program: one.memory_info().rss / 2**20 for program, one in found.items() if one is not None}
 
 
 def _retained(segment: Segment, wal_mb: int) -> dict[str, Figure]:
-    """What the slot keeps when another database of the server has written about `wal_mb` MB."""
+    """What the slot keeps when another database of the server has written about `wal_mb` MB: while its own table is
+    quiet, and when that got its next rows."""
     ((began,),) = segment.rows(NOW)
     segment.rows(NEIGHBOUR)
     segment.rows(NOISE, [wal_mb])
     ((ended,),) = segment.rows(NOW)
+    kept_mb = [_kept_mb(segment)]
+    for _ in range(ROWS_AFTER):
+        _one_row(segment)
+        kept_mb.append(_kept_mb(segment))
+    return {
+        "wal_written_mb": round((ended - began) / 2**20, 1),
+        "retained_mb": kept_mb[0],
+        "retained_after_rows_mb": kept_mb[-1],
+    }
+
+
+def _kept_mb(segment: Segment) -> float:
     for _ in range(CHECKPOINTS):
         segment.checkpoint()
         time.sleep(SETTLE_S)
-    ((retained, unconfirmed),) = segment.rows(RETAINED, [segment.settings.slot], "postgres")
-    return {
-        "wal_written_mb": round((ended - began) / 2**20, 1),
-        "retained_mb": round(retained / 2**20, 1),
-        "unconfirmed_mb": round(unconfirmed / 2**20, 1),
-    }
+    ((kept,),) = segment.rows(RETAINED, [segment.settings.slot], "postgres")
+    return round(float(kept) / 2**20, 1)
 
 
 def judge(result: Result) -> None:
     """The verdict of the small case, in words."""
     day = result.estimated("sql", "every 10 minutes", "cpu_s_per_day")
     statements = result.estimated("sql", "every 10 minutes", "statements_per_day")
-    for name in HEARTBEATS:
-        for figure in ("cpu_s_per_day", "postgres_cpu_s_per_day", "rss_mb", "retained_mb"):
+    for name in KNOBS:
+        for figure in ("cpu_s_per_day", "rss_mb", "retained_mb", "retained_after_rows_mb"):
             result.estimated("cdc", name, figure)
-    ours = next(iter(HEARTBEATS))
+    ours = next(iter(KNOBS))
     found = [result.estimated("cdc", ours, one) for one in ("cpu_s_per_day", "rss_mb", "processes")]
     if day is None or statements is None or None in found:
         return
@@ -221,5 +245,6 @@ def tables(result: Result) -> list[str]:
         "of it PostgreSQL": "postgres_cpu_s_per_day",
         "WAL written elsewhere MB": "wal_written_mb",
         "kept by the slot MB": "retained_mb",
+        "after the next two rows MB": "retained_after_rows_mb",
     }
     return [*result.table("sql", sql), *result.table("cdc", cdc)]

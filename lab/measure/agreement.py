@@ -13,6 +13,8 @@ from twinpath.detection.rules import Rule
 
 Final = tuple[int, str, int, str]
 """(tx_id, status, score, reason): what "equal" compares within one rule and version."""
+States = Mapping[int, UserState[History]]
+"""By user_id."""
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -44,16 +46,21 @@ def compare_log(path: Iterable[Alert], reference: Iterable[Alert]) -> Difference
     return Difference(sorted(_final(fact) for fact in wanted - found), sorted(_final(fact) for fact in found - wanted))
 
 
-def differing_users(rule: Rule, stored: Iterable[bytes], reference: Mapping[int, UserState[History]]) -> list[int]:
-    """Users whose checkpointed state is not the one that a replay ends in: same entries, same marks."""
+def remembered(rule: Rule, stored: Iterable[bytes]) -> States:
+    """The checkpointed state of every user, from buckets whose parts come in their order."""
     codec = BucketCodec(rule)
     states: dict[int, UserState[History]] = {}
     for data in stored:
         states.update(codec.decode(data))
+    return states
+
+
+def differing_users(states: States, reference: States) -> list[int]:
+    """Users whose checkpointed state is not the one that a replay ends in: same entries, same marks."""
     return sorted(user for user in states.keys() | reference.keys() if states.get(user) != reference.get(user))
 
 
-def differing_histories(a: Mapping[int, UserState[History]], b: Mapping[int, UserState[History]]) -> list[int]:
+def differing_histories(a: States, b: States) -> list[int]:
     """Users whose remembered payments differ, whatever their positions: values, order and prior of each row.
 
     Holds the whole of what was delivered against what was written, rows without an alert included.
@@ -61,7 +68,24 @@ def differing_histories(a: Mapping[int, UserState[History]], b: Mapping[int, Use
     return sorted(user for user in a.keys() | b.keys() if _entries(a, user) != _entries(b, user))
 
 
-def _entries(states: Mapping[int, UserState[History]], user: int) -> list[Entry]:
+def differing_rows(a: States, b: States) -> list[int]:
+    """Transactions that are not remembered alike: first those that one side lacks, then those with other values, last
+    those that were judged on another prior."""
+    ones, others = (
+        {entry.transaction.tx_id: entry for user in states for entry in _entries(states, user)} for states in (a, b)
+    )
+    found = {tx_id: _unlike(ones.get(tx_id), others.get(tx_id)) for tx_id in ones.keys() | others.keys()}
+    return sorted((tx_id for tx_id, how in found.items() if how), key=lambda tx_id: (-found[tx_id], tx_id))
+
+
+def _unlike(one: Entry | None, other: Entry | None) -> int:
+    """3: one is not there; 2: other values; 1: another prior; 0: alike."""
+    if one is None or other is None:
+        return 3
+    return 2 if one.transaction != other.transaction else int(one != other)
+
+
+def _entries(states: States, user: int) -> list[Entry]:
     return states[user].history.entries if user in states else []
 
 

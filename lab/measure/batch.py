@@ -10,8 +10,8 @@ import psycopg2
 from psycopg2.extensions import cursor as Cursor
 
 from lab.measure.agreement import Difference, compare
-from lab.measure.batch_evidence import PATHS, Written, explained, read_kept
-from lab.measure.batch_input import BatchInput, Mode
+from lab.measure.batch_evidence import PATHS, Kept, Written, explained, read_kept
+from lab.measure.batch_input import BatchInput, BatchRun, Mode
 from lab.measure.causes import Explained
 from lab.measure.latency import HOPS, Sample
 from twinpath.alert_rows import EPOCH_START
@@ -28,7 +28,8 @@ ALERTED = (
 
 class BatchRule(msgspec.Struct):
     """One rule on one batch path. `judged` are the ids that it judged or was taught; `missed` those of rows that a
-    run could see and none read."""
+    run could see and none read; `read` are the values that its `runs` read of rows that it keeps: (tx_id, LSN of the
+    COMMIT record, place in the transaction)."""
 
     rule: str
     version: str
@@ -39,6 +40,8 @@ class BatchRule(msgspec.Struct):
     explained: list[Explained]
     judged: set[int]
     missed: list[int]
+    runs: list[BatchRun] = []
+    read: set[tuple[int, int, int]] = set()
 
     @property
     def unexplained(self) -> list[Explained]:
@@ -73,7 +76,11 @@ def gather_batch(
 
 
 def _rule(cursor: Cursor, path: str, mode: Mode, rule: Rule, by_log: Replay, written: Written) -> BatchRule:
-    kept = read_kept(cursor, path, rule)
+    return held(rule, mode, read_kept(cursor, path, rule), by_log, written)
+
+
+def held(rule: Rule, mode: Mode, kept: Kept, by_log: Replay, written: Written) -> BatchRule:
+    """What one rule of a batch path keeps, against the replay of the operation log."""
     given = BatchInput(written.operations, written.commits, written.settled, kept.runs, mode)
     return BatchRule(
         rule=rule.name,
@@ -85,6 +92,8 @@ def _rule(cursor: Cursor, path: str, mode: Mode, rule: Rule, by_log: Replay, wri
         explained=explained(rule, mode, kept, by_log.alerts, written),
         judged=kept.judged,
         missed=given.unread(kept.judged),
+        runs=kept.runs,
+        read=given.values_read(kept.judged),
     )
 
 
@@ -96,10 +105,13 @@ def read_batch_samples(cursor: Cursor, path: str, written: Written) -> list[Samp
     """
     inserted = {one.tx_id: one.xid for one in written.operations if one.op == "insert" and written.happened(one)}
     cursor.execute(ALERTED, [path])
-    committed = [(rule, at_us, written.stamps.get(inserted.get(tx_id, 0))) for rule, tx_id, at_us in cursor.fetchall()]
+    committed = [
+        (rule, tx_id, at_us, written.stamps.get(inserted.get(tx_id, 0))) for rule, tx_id, at_us in cursor.fetchall()
+    ]
+    no_hops = (None,) * len(HOPS)
     samples = [
-        Sample(rule, EPOCH_START + timedelta(microseconds=since_us), (at_us - since_us) / 1000, (None,) * len(HOPS))
-        for rule, at_us, since_us in committed
+        Sample(rule, EPOCH_START + timedelta(microseconds=since_us), (at_us - since_us) / 1000, no_hops, tx_id)
+        for rule, tx_id, at_us, since_us in committed
         if at_us is not None and since_us is not None
     ]
     return sorted(samples, key=lambda one: one.changed_at)

@@ -141,6 +141,12 @@ class BatchInput:
         last = len(self.runs) - 1
         return any(one.run == last for one in readings) if self.mode == "full" else bool(readings)
 
+    def values_read(self, judged: Collection[int]) -> set[tuple[int, int, int]]:
+        """(tx_id, LSN, sequence) of the values that a run read, of rows whose ids are kept as they should be."""
+        rows = [row for row in self.rows.values() if row.tx_id in judged or not self.known(row)]
+        versions = ((row.tx_id, reading.version) for row in rows for reading in self.readings(row))
+        return {(tx_id, version.lsn, version.sequence) for tx_id, version in versions}
+
     def unread(self, judged: Collection[int]) -> list[int]:
         """Rows that a run could see and whose ids are not kept as judged, whatever came of it; `full`: the last run."""
         runs = range(len(self.runs))[-1 if self.mode == "full" else 0 :]

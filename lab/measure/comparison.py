@@ -11,6 +11,7 @@ import psycopg2
 from lab.measure import reference, witness
 from lab.measure.batch import BatchPath, gather_batch
 from lab.measure.batch_evidence import Written, commit_stamps
+from lab.measure.operation_classes import Classes, classify
 from lab.measure.verdict import RuleEvidence, gather
 from lab.operations import read_operations
 from lab.stack.credentials import Credentials
@@ -22,14 +23,13 @@ from twinpath.settings import Settings
 class Compared(msgspec.Struct):
     """Every rule of every log-fed path against both oracles, every batch path against the log; what the log holds.
 
-    `inserted` and `rolled_back` are the ids of rows whose insert was committed, or was not; `key_changes` counts
-    changed user_ids, which the log carries as a delete and an insert.
+    `classes` are the load's operations by class; `key_changes` counts changed user_ids, which the log carries as a
+    delete and an insert.
     """
 
     log_fed: dict[str, list[RuleEvidence]]
     batch: list[BatchPath]
-    inserted: frozenset[int]
-    rolled_back: frozenset[int]
+    classes: Classes
     committed_inserts: int
     key_changes: int
 
@@ -63,12 +63,12 @@ def compare_run(
         }
     stamps = commit_stamps(lab, {change.source_xid or 0 for change in changes})
     written = Written(operations, commits, stamps, settled)
-    inserts = [one for one in operations if one.op == "insert"]
+    batch = gather_batch(alerts, modes, rules, by_log, written)
+    looks = [run for one in batch if one.mode == "safe" for rule in one.rules for run in rule.runs]
     return Compared(
         log_fed=found,
-        batch=gather_batch(alerts, modes, rules, by_log, written),
-        inserted=frozenset(one.tx_id for one in inserts if written.happened(one)),
-        rolled_back=frozenset(one.tx_id for one in inserts if not written.happened(one)),
+        batch=batch,
+        classes=classify(written, looks),
         committed_inserts=sum(1 for change in changes if change.op == "c"),
         key_changes=sum(1 for one, two in pairwise(changes) if one.op == "d" and one.position == two.position),
     )

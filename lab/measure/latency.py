@@ -15,12 +15,13 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet knows one
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One alert: when the change was committed, and how long until its alert was."""
+    """One alert: when the change was committed, how long until its alert was, and which row it is about."""
 
     rule: str
     changed_at: datetime
     latency_ms: float
     hops_ms: tuple[float | None, ...]
+    tx_id: int = 0
 
 
 class Percentiles(msgspec.Struct, frozen=True):
@@ -46,7 +47,7 @@ READ = (
     "extract(epoch FROM appended_at - captured_at)::float * 1000, "
     "extract(epoch FROM polled_at - appended_at)::float * 1000, "
     "extract(epoch FROM decided_at - polled_at)::float * 1000, "
-    "extract(epoch FROM alerted_at - decided_at)::float * 1000 "
+    "extract(epoch FROM alerted_at - decided_at)::float * 1000, tx_id "
     "FROM alert_latency WHERE path = %s AND op = 'c' AND status = 'RAISED' AND latency_ms IS NOT NULL "
     "ORDER BY changed_at"
 )
@@ -56,14 +57,14 @@ def read_samples(dsn: str, path: str) -> list[Sample]:
     """One sample for each alert raised at an insert; corrections are not in it."""
     with closing(psycopg2.connect(dsn)) as session, session.cursor() as cursor:
         cursor.execute(READ, [path])
-        return [Sample(row[0], row[1], row[2], tuple(row[3:])) for row in cursor.fetchall()]
+        return [Sample(row[0], row[1], row[2], tuple(row[3:-1]), row[-1]) for row in cursor.fetchall()]
 
 
 def write_samples(samples: Mapping[str, Sequence[Sample]], file: Path) -> None:
-    """The raw samples by path as CSV: path, rule, commit of the change, latency and hops in ms."""
+    """The raw samples by path as CSV: path, rule, commit of the change, latency and hops in ms, row."""
     with file.open("w", newline="") as out:
         writer = csv.writer(out)
-        writer.writerow(["path", "rule", "changed_at", "latency_ms", *HOPS])
+        writer.writerow(["path", "rule", "changed_at", "latency_ms", *HOPS, "tx_id"])
         for path, found in samples.items():
             writer.writerows(
                 [
@@ -71,6 +72,7 @@ def write_samples(samples: Mapping[str, Sequence[Sample]], file: Path) -> None:
                     cell_text(one.rule),
                     one.changed_at.isoformat(),
                     *_to_microseconds(one.latency_ms, *one.hops_ms),
+                    one.tx_id or None,
                 ]
                 for one in found
             )

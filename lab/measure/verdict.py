@@ -5,7 +5,15 @@ from collections import Counter
 import msgspec
 from psycopg2.extensions import connection as Connection
 
-from lab.measure.agreement import Difference, compare, compare_log, differing_histories, differing_users
+from lab.measure.agreement import (
+    Difference,
+    compare,
+    compare_log,
+    differing_histories,
+    differing_rows,
+    differing_users,
+    remembered,
+)
 from twinpath.alert_rows import read_alerts
 from twinpath.detection.model import Alert
 from twinpath.detection.replay import Replay
@@ -15,7 +23,11 @@ PATH = "agent"
 
 
 class RuleEvidence(msgspec.Struct):
-    """One rule of one path against both oracles."""
+    """One rule of one path against both oracles.
+
+    `rows` are the ids of payments that the path is known to have judged: those it remembers and those it raised alerts
+    for. `unlike_rows` are not remembered as the topic calls for, `unlike_in_log` not as the operation log does.
+    """
 
     path: str
     rule: str
@@ -28,6 +40,9 @@ class RuleEvidence(msgspec.Struct):
     differing_users: list[int]
     differing_histories: list[int]
     reference_alerts: int
+    rows: frozenset[int] = frozenset()
+    unlike_rows: list[int] = []
+    unlike_in_log: list[int] = []
 
     @property
     def suppressed(self) -> int:
@@ -62,12 +77,17 @@ def read_stored(session: Connection, path: str, rule: Rule) -> Stored:
 
 
 def gather(session: Connection, rule: Rule, by_topic: Replay, by_log: Replay, path: str = PATH) -> RuleEvidence:
-    """Read what one rule of a log-fed path has stored, and hold it against both replays.
+    """Read what one rule of a log-fed path has stored, and hold it against both replays."""
+    return held(rule, read_stored(session, path, rule), by_topic, by_log, path)
+
+
+def held(rule: Rule, stored: Stored, by_topic: Replay, by_log: Replay, path: str = PATH) -> RuleEvidence:
+    """What one rule of a log-fed path has stored, against both replays.
 
     Only agents keep their state in the alert store: for another path no user's state is compared.
     """
-    stored = read_stored(session, path, rule)
-    alerts, states = stored.alerts, stored.states
+    alerts, states = stored.alerts, remembered(rule, stored.states)
+    entries = (entry for state in states.values() for entry in state.history.entries)
     return RuleEvidence(
         path=path,
         rule=rule.name,
@@ -77,7 +97,10 @@ def gather(session: Connection, rule: Rule, by_topic: Replay, by_log: Replay, pa
         dead_letters=stored.dead_letters,
         against_topic=compare_log(alerts, by_topic.alerts),
         against_log=compare(alerts, by_log.alerts),
-        differing_users=differing_users(rule, states, by_topic.states) if path == PATH else [],
+        differing_users=differing_users(states, by_topic.states) if path == PATH else [],
         differing_histories=differing_histories(by_topic.states, by_log.states),
         reference_alerts=len(by_topic.alerts),
+        rows=frozenset(one.tx_id for one in alerts).union(entry.transaction.tx_id for entry in entries),
+        unlike_rows=differing_rows(states, by_topic.states) if path == PATH else [],
+        unlike_in_log=differing_rows(by_topic.states, by_log.states),
     )

@@ -181,7 +181,7 @@ def _negligible(result: Result) -> Iterator[Claim]:
     if day is None or statements is None:
         return
     measured = f"PostgreSQL: {spread(day, 's')} of CPU and {whole(statements.median)} statements a day"
-    ours = next(iter(temperature.HEARTBEATS))
+    ours = next(iter(temperature.KNOBS))
     more, memory = (over_rounds(result, "cdc", ours, figure) for figure in ("cpu_s_per_day", "rss_mb"))
     if more is not None and memory is not None:
         measured += f"; CDC for the same would take {shown(more.median)} s a day and {whole(memory.median)} MB"

@@ -10,9 +10,10 @@ from lab.bench.statistics import Estimate
 from lab.experiments import bill
 from lab.report.experiment_claims import SENTENCES, claims
 from lab.report.model import ExperimentFigures, Goal, Interval, PhaseCost
-from lab.report.page import escaped, markdown
+from lab.report.page import markdown
 from lab.report.saved import SUMMARY, read_summary
 from lab.report.saved_experiments import Experiments, file_of, median_of, read_experiments, rounds_of
+from lab.report.tables import escaped
 from lab.report.words import UNKNOWN
 from lab.runs import write_whole
 

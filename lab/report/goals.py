@@ -1,16 +1,19 @@
 """The correctness goals of a run: what must hold, with what was measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lab.measure.agreement import Difference
-from lab.measure.batch import LOSSLESS, BatchPath
+from lab.measure.batch import LOSSLESS, BatchPath, BatchRule
 from lab.measure.evidence import Evidence
 from lab.measure.verdict import PATH as AGENT
 from lab.measure.verdict import RuleEvidence
 from lab.temperature_side import differing
 
+NAMED = 5  # transactions of one figure; summary.json holds all differing alerts under agreement
 Goal = dict[str, Any]
+Rows = Mapping[str, Sequence[int]]
+"""Transactions, by the name of the figure that they are behind."""
 
 
 def correctness_goals(evidence: Evidence) -> list[Goal]:
@@ -43,6 +46,7 @@ def _log_fed(evidence: Evidence) -> list[Goal]:
             "every committed row is judged once by every rule of every log-fed path",
             wanted,
             short | {_name(one): judged(one) for one in every},
+            {_name(one): one.unlike_rows for one in agents},
         ),
         _zero(
             "once", "no row came twice at two positions", {_name(one): one.counters.get("conflict", 0) for one in every}
@@ -51,21 +55,25 @@ def _log_fed(evidence: Evidence) -> list[Goal]:
             "topic",
             "alerts equal replay() of the topic, positions included (missing + extra)",
             {_name(one): count(one.against_topic) for one in every},
+            {_name(one): _ids(one.against_topic) for one in every},
         ),
         _zero(
             "log",
             "final alerts equal replay() of the operation log in COMMIT order (missing + extra)",
             {_name(one): count(one.against_log) for one in every},
+            {_name(one): _ids(one.against_log) for one in every},
         ),
         _zero(
             "history",
             "remembered rows, alert or not, equal those of the operation log (differing users)",
             {one.rule: len(one.differing_histories) for one in agents},
+            {one.rule: one.unlike_in_log for one in agents},
         ),
         _zero(
             "state",
             "agents' checkpointed state equals the state that replay() ends in (differing users)",
-            {one.rule: len(one.differing_users) for one in agents},
+            {_name(one): len(one.differing_users) for one in agents},
+            {_name(one): one.unlike_rows for one in agents},
         ),
         _zero("dead_letters", "no record was unreadable", {_name(one): one.dead_letters for one in every}),
     ]
@@ -99,11 +107,13 @@ def _batch(evidence: Evidence) -> list[Goal]:
             "batch_complete",
             "rows that a run of a lossless batch mode could see and none judged",
             {f"{one.path} {rule.rule}": len(rule.missed) for one in _lossless(paths) for rule in one.rules},
+            {f"{one.path} {rule.rule}": rule.missed for one in paths for rule in one.rules},
         ),
         _zero(
             "batch_equal",
             "differences of batch alerts from the operation log without a verified cause",
             {f"{one.path} {rule.rule}": len(rule.unexplained) for one in paths for rule in one.rules},
+            {f"{one.path} {rule.rule}": _unexplained(rule) for one in paths for rule in one.rules},
         ),
         _zero(
             "batch_dead_letters",
@@ -128,13 +138,26 @@ def _temperature(evidence: Evidence) -> list[Goal]:
     ]
 
 
-def _goal(name: str, text: str, target: object, measured: Mapping[str, int]) -> Goal:
+def _goal(name: str, text: str, target: object, measured: Mapping[str, int], rows: Rows | None = None) -> Goal:
+    """`rows` are the transactions behind each figure; the first ones of a figure that misses the target are named."""
     ok = bool(measured) and all(value == target for value in measured.values())
-    return {"id": name, "kind": "correctness", "text": text, "target": target, "measured": dict(measured), "ok": ok}
+    goal = {"id": name, "kind": "correctness", "text": text, "target": target, "measured": dict(measured), "ok": ok}
+    missed = [path for path, value in measured.items() if value != target]
+    named = {path: list(dict.fromkeys(rows[path]))[:NAMED] for path in missed if rows and rows.get(path)}
+    return goal | {"transactions": named} if named else goal
 
 
-def _zero(name: str, text: str, measured: Mapping[str, int]) -> Goal:
-    return _goal(name, text, 0, measured)
+def _zero(name: str, text: str, measured: Mapping[str, int], rows: Rows | None = None) -> Goal:
+    return _goal(name, text, 0, measured, rows)
+
+
+def _unexplained(rule: BatchRule) -> list[int]:
+    return [each.tx_id for each in rule.unexplained]
+
+
+def _ids(difference: Difference) -> list[int]:
+    """Transactions of a difference, ascending."""
+    return sorted(fact[0] for fact in (*difference.missing, *difference.extra))
 
 
 def _above_zero(name: str, text: str, measured: Mapping[str, int]) -> Goal:

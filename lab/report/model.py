@@ -12,6 +12,7 @@ import msgspec
 
 from lab.measure.causes import Explained
 from lab.measure.latency import Percentiles
+from lab.measure.money import Money
 
 SCHEMA_VERSION = 1
 Count = int | float | str | None
@@ -51,7 +52,7 @@ class PathFigures(msgspec.Struct, frozen=True):
 
 
 class Goal(msgspec.Struct, frozen=True):
-    """ok is null when the goal was not judged in this run."""
+    """ok is null when the goal was not judged in this run; `transactions` are some behind a figure that missed."""
 
     id: str
     kind: Literal["correctness", "performance"]
@@ -59,6 +60,7 @@ class Goal(msgspec.Struct, frozen=True):
     target: int | float | str
     measured: dict[str, Count]
     ok: bool | None
+    transactions: dict[str, list[int]] = {}
     experiment: str = ""
 
 
@@ -102,10 +104,11 @@ class Agreement(msgspec.Struct, frozen=True):
 
 
 class Loss(msgspec.Struct, frozen=True):
-    """One class of operation: how many were done, and how many each path saw."""
+    """One class of operation: how many were done, and how many each path saw; the note says what that means."""
 
     done: int
     seen: dict[str, int]
+    note: str = ""
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -216,6 +219,7 @@ class Summary(msgspec.Struct, frozen=True):
     batch_scheduler: str | None = None
     batch_interval_s: float | None = None
     complexity: dict[str, dict[str, Count]] = {}
+    money: Money | None = None
     claims: list[Claim] = []
     postgres_bill: dict[str, PhaseCost] = {}
     experiments: dict[str, ExperimentFigures] = {}

@@ -76,6 +76,8 @@ def figures(summary: Summary) -> Iterator[tuple[str, Figure]]:
         yield from ((f"{path} unexplained", one.unexplained), (f"{path} dead letters", one.dead_letters))
         yield f"{path} duplicates suppressed", one.duplicates_suppressed
         yield from ((f"{path} CPU s", one.cpu_s), (f"{path} peak MB", one.peak_rss_mb))
+    for path, each in summary.money.paths.items() if summary.money else ():
+        yield f"{path} fraud money left", each.left_cents / 100
 
 
 def _said(value: Figure) -> str:

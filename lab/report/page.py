@@ -1,12 +1,14 @@
 """A summary as a page for people: the verdict first."""
 
-from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
 import msgspec
 
 from lab.measure.verdict import PATH as AGENT
+from lab.report.money import markdown_lines
+from lab.report.tables import escaped, table
+from lab.report.words import named
 
 SHOWN = 5  # differences named on the page; all are in summary.json
 PARTS = ("schedule", "queue", "submit", "session", "prepare", "read", "fold", "stage", "count", "merge", "check")
@@ -29,10 +31,10 @@ def markdown(summary: dict[str, Any]) -> str:
         "|---|---|---|---|",
     ]
     for goal in summary["goals"]:
-        measured = ", ".join(f"{rule} {value}" for rule, value in goal["measured"].items())
+        measured = named(goal["measured"], goal.get("transactions", {}))
         cells = ["met" if goal["ok"] else "MISSED", goal["text"], goal["target"], measured]
         lines.append(f"| {' | '.join(escaped(str(cell)) for cell in cells)} |")
-    lines += [*_paths(summary), *_latency(summary), *_losses(summary)]
+    lines += [*_paths(summary), *_latency(summary), *_losses(summary), *markdown_lines(summary)]
     lines += [*_airflow(summary), *_temperature(summary), *_differences(summary)]
     lines += ["", f"Environment: {escaped(msgspec.json.encode(summary['environment']).decode())}", ""]
     return "\n".join(lines)
@@ -52,7 +54,7 @@ def _paths(summary: dict[str, Any]) -> list[str]:
         "of a payment to the commit of its alert, by PostgreSQL's clock, warm-up and kills included."
     )
     columns = [*names, "p50 s", "p90 s", "max s", "CPU s"]
-    return ["", "## The paths", "", *_table(columns, rows), "", note]
+    return ["", "## The paths", "", *table(columns, rows), "", note]
 
 
 def _latency(summary: dict[str, Any]) -> list[str]:
@@ -81,11 +83,11 @@ def _latency(summary: dict[str, Any]) -> list[str]:
         "",
         "## Latency: commit to alert committed, by PostgreSQL's clock, ms",
         "",
-        *_table(["path", "alerts", *keys], rows),
+        *table(["path", "alerts", *keys], rows),
         "",
         f"{calm[0].upper()}{calm[1:]}. No p99 is given below 1,000 samples. Median of each hop in the calm, ms:",
         "",
-        *_table(["path", *summary["paths"][AGENT]["hops_ms_p50"]], hops),
+        *table(["path", *summary["paths"][AGENT]["hops_ms_p50"]], hops),
     ]
 
 
@@ -94,7 +96,8 @@ def _losses(summary: dict[str, Any]) -> list[str]:
     paths = list(summary["paths"])
     rows = [[name, one["done"], *(one["seen"][path] for path in paths)] for name, one in summary["losses"].items()]
     columns = ["class", "done", *(f"seen by {path}" for path in paths)]
-    return ["", "## What each class of operation came to", "", *_table(columns, rows)]
+    notes = [f"- {escaped(name)}: {escaped(one['note'])}" for name, one in summary["losses"].items() if one.get("note")]
+    return ["", "## What each class of operation came to", "", *table(columns, rows), "", *notes]
 
 
 def _airflow(summary: dict[str, Any]) -> list[str]:
@@ -116,7 +119,7 @@ def _airflow(summary: dict[str, Any]) -> list[str]:
         "",
         f"## Runs of the batch job ({summary.get('batch_scheduler', 'airflow')})",
         "",
-        *_table(columns, rows),
+        *table(columns, rows),
         "",
         f"{said} {note}".strip(),
     ]
@@ -137,7 +140,7 @@ def _temperature(summary: dict[str, Any]) -> list[str]:
         for one in windows
     ]
     columns = ["window (UTC)", "sensor", "readings", "average"]
-    return ["", "## Temperatures, averaged by SQL under Airflow", "", *_table(columns, rows)]
+    return ["", "## Temperatures, averaged by SQL under Airflow", "", *table(columns, rows)]
 
 
 def _differences(summary: dict[str, Any]) -> list[str]:
@@ -153,16 +156,6 @@ def _differences(summary: dict[str, Any]) -> list[str]:
                 said = f"only in {name}: transaction {fact[0]}, {fact[1]}, score {fact[2]}: {fact[3]}{why}"
                 lines.append(f"- {escaped(said)}")
     return ["", "## Differences", "", *lines] if lines else []
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return [f"| {' | '.join(escaped(str(cell)) for cell in line)} |" for line in lines]
-
-
-def escaped(text: str) -> str:
-    """A text that stays a text in a cell or a line of Markdown, whatever is in it."""
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _cell(value: object) -> str:

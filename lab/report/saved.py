@@ -139,7 +139,7 @@ def _sample(path: Path, line: int, row: dict[str, str]) -> Sample:
     try:
         hops = tuple(float(row[hop]) if row.get(hop) else None for hop in HOPS)
         at = datetime.fromisoformat(row["changed_at"])
-        return Sample(plain_text(row["rule"]), at, float(row["latency_ms"]), hops)
+        return Sample(plain_text(row["rule"]), at, float(row["latency_ms"]), hops, int(row.get("tx_id") or 0))
     except (ValueError, TypeError) as error:
         raise ConfigurationError(
             f"{path}, line {line}: found {list(row.values())} ({error}), wanted a whole sample; the file was cut short "

@@ -12,6 +12,7 @@ import psutil
 from lab.console import command_line
 from lab.measure.evidence import Evidence
 from lab.measure.latency import Percentiles, Sample, between, hop_medians, percentiles, read_samples, write_samples
+from lab.measure.money import money
 from lab.measure.verdict import PATH as AGENT
 from lab.measure.verdict import RuleEvidence
 from lab.report.batch import beside_sections, pairs, path_sections
@@ -50,6 +51,7 @@ def build(evidence: Evidence, samples: dict[str, list[Sample]]) -> dict[str, Any
     rows = evidence.load.rows
     compared, beside = evidence.compared, evidence.beside
     log_fed = {path: _log_fed(path, evidence, samples.get(path, [])) for path in compared.log_fed}
+    every = {path: samples.get(path, []) for path in log_fed} | {one.path: one.samples for one in compared.batch}
     batch_paths = path_sections(compared.batch, beside, evidence.calm) if beside else {}
     of_airflow = beside_sections(beside) if beside else {}
     return {
@@ -83,6 +85,7 @@ def build(evidence: Evidence, samples: dict[str, list[Sample]]) -> dict[str, Any
             ],
         },
         "losses": losses(evidence),
+        "money": msgspec.to_builtins(money(evidence.payments, every, evidence.duration_s)),
         **of_airflow,
         "complexity": complexity(log_fed | batch_paths),
         "environment": environment(),

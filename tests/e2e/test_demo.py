@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -42,6 +43,20 @@ STABLE_PATH_KEYS = {
 }
 
 
+def check_losses_and_money(summary: dict[str, Any]) -> None:
+    losses = summary["losses"]
+    assert losses["rollback"]["seen"] == dict.fromkeys(summary["paths"], 0)
+    for name in ("insert", "update", "middle update", "delete", "born and died", "late commit", "same stamp"):
+        done, seen = losses[name]["done"], losses[name]["seen"]
+        assert done > 0, name
+        assert [seen[path] for path in ("agent", "spark_stream")] == [done, done], name
+    assert [losses[name]["seen"]["spark_batch"] for name in ("middle update", "delete", "born and died")] == [0, 0, 0]
+    money = summary["money"]["paths"]
+    assert money.keys() == summary["paths"].keys()
+    left = [money["agent"]["left_at_once_cents"], *(money[path]["left_cents"] for path in ("agent", "spark_batch"))]
+    assert 0 < left[0] <= left[1] <= left[2]
+
+
 @pytest.mark.timeout(600)
 def test_the_demo_proves_every_path_equal_to_the_oracles_although_two_processes_are_killed() -> None:
     environment = {**os.environ, "TZ": "Asia/Kolkata", "LANG": "C", "LC_ALL": "C", "RUN_ID": "stray"}
@@ -76,7 +91,7 @@ def test_the_demo_proves_every_path_equal_to_the_oracles_although_two_processes_
     assert found["rules"].keys() == {"spending", "velocity"}
     assert found["latency_ms"]["n"] > 0
     assert found["latency_ms"]["p50"] > 0
-    assert summary["losses"]["rollback"]["seen"] == dict.fromkeys(summary["paths"], 0)
+    check_losses_and_money(summary)
     batch = summary["paths"]["spark_batch"]
     assert batch.keys() >= STABLE_PATH_KEYS
     assert (batch["rows_missed"], batch["unexplained"], batch["dead_letters"]) == (0, 0, 0)

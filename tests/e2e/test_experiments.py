@@ -56,6 +56,7 @@ def test_the_bill_tells_who_asks_the_source_and_who_reads_its_log(stack: Stack) 
     assert f"| {bill.AGENTS} | 1 |" in page
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("left_nothing")
 def test_a_consumer_more_is_a_read_more_for_polling_and_nothing_for_the_log(stack: Stack) -> None:
     result, page, path = consumers.measure(stack, consumers=3, parts=consumers.PARTS, **TINY, **COMMON)

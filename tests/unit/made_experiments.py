@@ -15,7 +15,7 @@ ROUNDS = 5
 WRITING_US = 200.0
 READING_US = {bill.AGENTS: 50.0, "+ spark_batch": 700.0, "+ spark_batch_naive_id": 20.0, "+ spark_batch_full": 1400.0}
 COSTS: dict[Side, Capture | Polling] = {
-    "cdc": Capture(idle=0.001, per_row=70e-6),
+    "cdc": Capture(idle=0.001, per_row=70e-6, per_wakeup=0),
     "safe": Polling(per_poll=0.02, per_row_scanned=0.15e-6, per_row_returned=3e-6),
     "naive_id": Polling(per_poll=0.015, per_row_scanned=0.0, per_row_returned=2e-6),
 }
@@ -99,10 +99,10 @@ def temperature_result(sql_s: float = 1.7) -> Result:
     found = Result("temperature", "abc123", "twinpath experiment temperature", 7, options, kind="experiment")
     sql: dict[str, Figure] = {"cpu_s_per_day": sql_s, "statements_per_day": 576, "rows_scanned_per_run": 4_220}
     found.add("sql", "every 10 minutes", 1, sql, CALM)
-    for name, kept in zip(temperature.HEARTBEATS, (1.5, 65.0), strict=True):
+    for name, kept in zip(temperature.KNOBS, (1.5, 1.5, 65.0), strict=True):
         cdc: dict[str, Figure] = {
             "processes": 3, "rss_mb": 729, "cpu_s_per_day": 9_000.0, "postgres_cpu_s_per_day": 12.0,
-            "wal_written_mb": 65.5, "retained_mb": kept,
+            "wal_written_mb": 65.5, "retained_mb": kept, "retained_after_rows_mb": 0.1,
         }  # fmt: skip
         found.add("cdc", name, 1, cdc, CALM)
     return found

@@ -1,12 +1,16 @@
 """Folders of runs as the demo leaves them, with made-up figures, for the tests of the report."""
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
+
 from lab.measure.latency import HOPS, Sample, percentiles, write_samples
+from lab.measure.money import Payment, money
 
 BEGAN = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MEDIANS_MS = {"agent": 20.0, "spark_stream": 900.0, "spark_batch": 45_000.0, "spark_batch_naive_id": 70_000.0}
@@ -60,6 +64,24 @@ def airflow_run(path: str, kind: str, due_s: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def money_of(paths: Iterable[str]) -> dict[str, Any] | None:
+    """A burst whose payments are seconds apart, a drift whose payments are hours apart, and honest payments.
+
+    Every path alerts the sixth payment of the one, the first of the other, and an honest one.
+    """
+    burst = [Payment(number, 7, 200_000, 4_000_000 * number, "stolen_card_burst", 1) for number in range(1, 9)]
+    drift = [Payment(10 + number, 8, 60_000, 21_600_000_000 * number, "takeover_drift", 2) for number in range(4)]
+    honest = [Payment(100 + number, 9, 1_000, 3_600_000_000 * number, "ordinary", 0) for number in range(48)]
+    alerts = {
+        path: [
+            Sample("spending", BEGAN, MEDIANS_MS.get(path, 1.0), (None,) * len(HOPS), tx_id) for tx_id in (6, 10, 100)
+        ]
+        for path in paths
+    }
+    found: dict[str, Any] | None = msgspec.to_builtins(money([*burst, *drift, *honest], alerts, 60.0))
+    return found
+
+
 def summary(samples: dict[str, list[Sample]], **changes: Any) -> dict[str, Any]:
     """A summary that passes, with these paths."""
     goal = {"id": "log", "kind": "correctness", "text": "alerts equal replay()", "target": 0, "measured": {"agent": 0}}
@@ -88,8 +110,10 @@ def summary(samples: dict[str, list[Sample]], **changes: Any) -> dict[str, Any]:
         "agreement": {"reference_alerts": 60, "pairs": [pair]},
         "losses": {
             "insert": {"done": ROWS, "seen": dict.fromkeys(samples, ROWS)},
-            "update or delete": {"done": 9, "seen": {path: 9 if path in LOG_FED else 0 for path in samples}},
+            "update": {"done": 5, "seen": dict.fromkeys(samples, 5), "note": "Of values."},
+            "delete": {"done": 4, "seen": {path: 4 if path in LOG_FED else 0 for path in samples}},
         },
+        "money": money_of(samples),
         "environment": {"commit": "abcdef0", "cores": 2, "load_average": [1.0, 2.0], "packages": {"msgspec": "0.22"}},
     }  # fmt: skip
     if batch:

@@ -17,7 +17,7 @@ from lab.experiments.crossover_result import PUBLISHED, Measured, Model, Need, R
 from twinpath.errors import ConfigurationError
 
 FIT = Fit(
-    Capture(idle=0.001, per_row=70e-6),
+    Capture(idle=0.001, per_row=70e-6, per_wakeup=0),
     Polling(per_poll=0.02, per_row_scanned=0.15e-6, per_row_returned=3e-6),
     Polling(per_poll=0.015, per_row_scanned=0.0, per_row_returned=2e-6),
     {"cdc": Error(2, 0.05, 0.08), "safe": Error(5, 0.04, 0.12), "naive_id": Error(0, None, None)},
@@ -156,7 +156,7 @@ def test_polls_that_never_catch_up_have_no_interval() -> None:
 
 
 def _cheap_capture() -> Fit:
-    return msgspec.structs.replace(FIT, cdc=Capture(0.0, 1e-6))
+    return msgspec.structs.replace(FIT, cdc=Capture(0.0, 1e-6, 0.0))
 
 
 NONSENSE = {

@@ -74,6 +74,8 @@ def test_a_job_that_left_no_summary_or_another_one_fails(tmp_path: Path) -> None
     with pytest.raises(ServiceFault, match="left no summary"):
         report(tmp_path / "missing.json", "safe", ALL)
     with pytest.raises(ServiceFault, match="no summary of the batch job"):
+        reported(tmp_path, rows_read=None)
+    with pytest.raises(ServiceFault, match="did not count the visible rows: give it --count-visible"):
         reported(tmp_path, rows_visible=None)
     with pytest.raises(ServiceFault, match="found a summary of mode safe, wanted full"):
         reported(tmp_path, "full")

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from lab import crossover
+from lab.bench.cpu import Usage
 from lab.crossover import Capture, Error, Load, Point, Polling, Side
+from lab.experiments import capture_cost
 
-CDC = Capture(idle=0.001, per_row=70e-6)
+CDC = Capture(idle=0.001, per_row=60e-6, per_wakeup=40e-6)
 SAFE = Polling(per_poll=0.02, per_row_scanned=0.15e-6, per_row_returned=3e-6)
 NAIVE = Polling(per_poll=0.015, per_row_scanned=0.0, per_row_returned=2e-6)
 TRUE: dict[Side, Capture | Polling] = {"cdc": CDC, "safe": SAFE, "naive_id": NAIVE}
@@ -32,7 +34,7 @@ def points(noise: float = 0.0, rounds: int = 1, seed: int = 3) -> list[Point]:
 
 def test_known_costs_are_found_again_from_exact_points() -> None:
     found = crossover.fit(points(rounds=2))
-    assert found.cdc == Capture(pytest.approx(CDC.idle), pytest.approx(CDC.per_row))
+    assert found.cdc == Capture(pytest.approx(CDC.idle), pytest.approx(CDC.per_row), pytest.approx(CDC.per_wakeup))
     assert msgspec.structs.astuple(found.safe) == pytest.approx(msgspec.structs.astuple(SAFE))
     assert msgspec.structs.astuple(found.naive_id) == pytest.approx(msgspec.structs.astuple(NAIVE))
     assert found.naive_id.per_row_scanned == 0
@@ -41,7 +43,8 @@ def test_known_costs_are_found_again_from_exact_points() -> None:
 
 def test_known_costs_are_found_nearly_again_from_noisy_points() -> None:
     found = crossover.fit(points(noise=0.1, rounds=5))
-    assert found.cdc.per_row == pytest.approx(CDC.per_row, rel=0.1)
+    busy = Load(1000, 0, 1)
+    assert found.cdc.cost(busy) == pytest.approx(CDC.cost(busy), rel=0.1)
     assert found.safe.per_row_scanned == pytest.approx(SAFE.per_row_scanned, rel=0.1)
     assert found.safe.per_poll == pytest.approx(SAFE.per_poll, rel=0.15)
     assert found.naive_id.per_poll == pytest.approx(NAIVE.per_poll, rel=0.15)
@@ -128,14 +131,14 @@ def test_more_rows_and_more_consumers_turn_later_and_a_higher_rate_sooner() -> N
 
 
 def test_when_handing_out_the_rows_alone_costs_more_polls_cost_less_at_no_interval() -> None:
-    many = math.ceil(CDC.per_row / SAFE.per_row_returned) + 1
+    many = math.ceil((CDC.per_row + CDC.per_wakeup) / SAFE.per_row_returned) + 1
     assert crossover.turning_interval(CDC, SAFE, Load(2000, 10_000, 1.0, many)) is None
 
 
 def test_cdc_costs_less_from_the_turning_number_of_consumers_on() -> None:
     load = Load(1000, 10_000, 1.0)
     turning = crossover.turning_consumers(CDC, SAFE, load)
-    assert turning == 3
+    assert turning == 4
     assert SAFE.cost(msgspec.structs.replace(load, consumers=turning)) > CDC.cost(load)
     assert SAFE.cost(msgspec.structs.replace(load, consumers=turning - 1)) <= CDC.cost(load)
     assert crossover.turning_consumers(CDC, Polling(0, 0, 0), load) is None
@@ -145,3 +148,42 @@ def test_the_seconds_of_a_run_are_found_again() -> None:
     true = Polling(0.8, 0.2e-6, 10e-6)
     samples = [(rows, new, true.once(rows, new)) for rows in (1e4, 1e6) for new in (100, 5000)]
     assert msgspec.structs.astuple(crossover.durations(samples)) == pytest.approx(msgspec.structs.astuple(true))
+
+
+def test_few_rows_wake_the_sender_each_and_of_many_only_some_do() -> None:
+    assert crossover.wakeups(0) == 0
+    assert crossover.wakeups(1 / 60) == pytest.approx(1 / 60, rel=1e-4)
+    assert crossover.wakeups(crossover.BUSY_AT) == crossover.BUSY_AT / 2
+    assert crossover.wakeups(1e9) == pytest.approx(crossover.BUSY_AT, rel=1e-3)
+
+
+def test_of_few_groups_none_is_held_out_but_those_by_the_clock() -> None:
+    few = [one for one in points() if one.side != "cdc" or one.group != "cdc 2000 0"]
+    found = crossover.fit(few)
+    assert found.errors["cdc"] == Error(0, None, None)
+    assert found.cdc.per_row == pytest.approx(CDC.per_row)
+
+
+def spent(seconds: float, commits: int, server_s: float, sessions_s: float) -> capture_cost.Spent:
+    return capture_cost.Spent(seconds, commits, server_s, sessions_s, Usage(wall_s=seconds))
+
+
+def test_what_waking_costs_the_writers_is_taken_of_all_rates_together() -> None:
+    pairs = [
+        capture_cost.Pair(0, None, spent(10, 0, 0.1, 0.001)),
+        capture_cost.Pair(100, spent(5, 500, 0.20, 0), spent(5, 500, 0.22, 0.05)),  # noise: less with a reader
+        capture_cost.Pair(1000, spent(5, 5000, 0.50, 0), spent(5, 5000, 0.835, 0.25)),
+    ]
+    waiting, slow, fast = ((point, figures) for point, figures, _ in capture_cost.compared(pairs))
+    woken_s = (0.22 + 0.835 - 0.05 - 0.25 - 0.20 - 0.50) / 5500
+    assert waiting[0].cpu_s_per_s == pytest.approx(0.0001)
+    assert slow[0].cpu_s_per_s == pytest.approx(0.01 + woken_s * 100)
+    assert fast[0].cpu_s_per_s == pytest.approx(0.05 + woken_s * 1000)
+    assert slow[1]["difference_cpu_us_per_row"] == pytest.approx(40)
+    assert (waiting[0].group, fast[0].group) == ("nothing written", "1000 rows/s")
+
+
+def test_writers_that_seem_to_pay_less_with_a_reader_pay_nothing() -> None:
+    pairs = [capture_cost.Pair(100, spent(5, 500, 0.20, 0), spent(5, 500, 0.19, 0.05))]
+    ((point, _, _),) = capture_cost.compared(pairs)
+    assert point.cpu_s_per_s == pytest.approx(0.01)

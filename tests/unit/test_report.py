@@ -15,6 +15,7 @@ from lab.measure.causes import Explained
 from lab.measure.comparison import Compared
 from lab.measure.evidence import Evidence
 from lab.measure.latency import Sample, between, hop_medians, percentiles
+from lab.measure.operation_classes import Classes
 from lab.measure.verdict import RuleEvidence
 from lab.report import summary as report
 from lab.temperature_side import Average
@@ -23,6 +24,18 @@ from twinpath.detection.model import Alert, Position
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 EQUAL = Difference([], [])
+UPDATES = [(1, 900, 0), (1, 901, 0)]
+CLASSES = Classes(
+    inserts=frozenset(range(100)),
+    updates=frozenset(UPDATES),
+    middle_updates=frozenset(UPDATES[:1]),
+    deletes=frozenset({2}),
+    born_and_died=frozenset({2}),
+    late_commits=frozenset({3, 4}),
+    same_stamps=frozenset({5, 6, 7}),
+    rolled_back=frozenset(range(100, 104)),
+    rolled_back_writes=5,
+)
 
 
 def alert(tx_id: int, status: str, row_lsn: int, score: int = 40, op: str = "c") -> Alert:
@@ -36,7 +49,7 @@ def evidence(**changes: object) -> Evidence:
         rule="spending",
         version="1-x",
         alerts=3,
-        counters={"judged": 100, "duplicate": 4, "alerts_refused": 1},
+        counters={"judged": 100, "corrected": 2, "forgotten": 1, "duplicate": 4, "alerts_refused": 1},
         dead_letters=0,
         against_topic=EQUAL,
         against_log=EQUAL,
@@ -58,7 +71,7 @@ def evidence(**changes: object) -> Evidence:
         duration_s=60.0,
         load=load,
         records=103,
-        compared=Compared({"agent": [rule]}, [], frozenset(range(100)), frozenset(range(100, 105)), 100, 0),
+        compared=Compared({"agent": [rule]}, [], CLASSES, 100, 0),
         beside=None,
         killed=[("agent spending", NOON), ("connect", NOON)],
         kills_wanted=2,
@@ -73,7 +86,8 @@ def evidence(**changes: object) -> Evidence:
 
 def with_batch(**changes: Any) -> Evidence:
     """A run with a batch path and temperatures beside the agents."""
-    rule = BatchRule("spending", "1-x", 3, {"judged": 99, "corrected": 2}, 0, EQUAL, [], set(range(99)), [])
+    judged = set(range(100)) - {2}
+    rule = BatchRule("spending", "1-x", 3, {"judged": 99}, 0, EQUAL, [], judged, [], [], set(UPDATES[1:]))
     for name, value in changes.items():
         if hasattr(rule, name):
             setattr(rule, name, value)
@@ -100,11 +114,14 @@ def with_batch(**changes: Any) -> Evidence:
     return evidence(batch=[BatchPath("safe", "spark_batch", [rule], samples)], beside=found)
 
 
+STREAM_COUNTERS = {"judged": 100, "corrected": 1, "too_old": 2, "duplicate": 0, "alerts_refused": 2}
+
+
 def with_stream(**changes: Any) -> Evidence:
     """A run in which the Spark stream read the same log."""
     run = evidence()
     (rule,) = run.compared.log_fed["agent"]
-    found = {"path": "spark_stream", "counters": {"judged": 100, "duplicate": 0, "alerts_refused": 2}, **changes}
+    found = {"path": "spark_stream", "counters": STREAM_COUNTERS, **changes}
     run.compared.log_fed["spark_stream"] = [msgspec.structs.replace(rule, **found)]
     return run
 
@@ -153,7 +170,10 @@ def test_a_batch_path_stands_beside_the_agents_and_passes() -> None:
     }  # fmt: skip
     assert (batch["latency_ms"]["p50"], batch["latency_ms"]["p99"]) == (48_000.0, None)
     seen = {name: one["seen"]["spark_batch"] for name, one in found["losses"].items()}
-    assert seen == {"insert": 99, "update or delete": 2, "rollback": 0}
+    assert seen == {
+        "insert": 99, "update": 1, "middle update": 0, "delete": 0, "born and died": 0, "late commit": 2,
+        "same stamp": 3, "rollback": 0, "truncate": 0,
+    }  # fmt: skip
     page = report.markdown(found)
     assert "| spark_batch | 99 | 0 | 3 | 0 | 0 | 0 | 0 | 48.0 |" in page
     assert "Median of a scheduled run from due to checked: 1.5 s." in page
@@ -168,7 +188,10 @@ def test_the_stream_stands_beside_the_agents_and_passes() -> None:
     assert {name: stream[name] for name in ("rows_seen", "duplicates_suppressed", "cpu_s", "peak_rss_mb")} == {
         "rows_seen": 100, "duplicates_suppressed": 2, "cpu_s": 30.0, "peak_rss_mb": 900.0,
     }  # fmt: skip
-    assert {name: one["seen"]["spark_stream"] for name, one in found["losses"].items()}["insert"] == 100
+    assert {name: one["seen"]["spark_stream"] for name, one in found["losses"].items()} == {
+        "insert": 100, "update": 2, "middle update": 1, "delete": 1, "born and died": 1, "late commit": 2,
+        "same stamp": 3, "rollback": 0, "truncate": 0,
+    }  # fmt: skip
     page = report.markdown(found)
     assert "| spark_stream | calm | 1 | 800.0 | 800.0 | - | 800.0 |" in page
     assert "| spark_stream | 1.0 | 2.0 | 3.0 | 4.0 | 5.0 |" in page
@@ -244,7 +267,7 @@ def test_a_run_without_alerts_or_faults_gives_a_clear_page() -> None:
     quiet = evidence(alerts=0, killed=[], kills_wanted=0)
     page = report.markdown(report.build(quiet, {}))
     assert "| agent | all rows | 0 | - | - | - | - |" in page
-    assert "Calm: committed 10 s to 21 s after the start, before the first kill and the batch runs." in page
+    assert "Calm: committed 10 s to 21 s after the start, before the first kill and batch run." in page
     assert "| agent | calm | 0 | - | - | - | - |" in page
 
 

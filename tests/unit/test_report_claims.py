@@ -1,16 +1,20 @@
 """Claims: judged only by figures that the run has, and never beyond them."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from lab.measure.latency import Sample
 from lab.report.claims import NOT_SHOWN, claims
+from lab.report.html.sections import claim_table
 from lab.report.model import Summary
-from tests.unit.saved_runs import BEGAN, MEDIANS_MS, samples_of, summary
+from lab.report.saved import read_run
+from tests.unit.saved_runs import BEGAN, MEDIANS_MS, money_of, samples_of, summary, write_run
 
 SAMPLES = {path: samples_of(path) for path in MEDIANS_MS}
+MONEY = "better suited for fraud detection (money)"
 EVENTS = "the failure of one agent does not affect the others"
 
 
@@ -29,6 +33,7 @@ def test_a_whole_run_judges_the_sentences_that_it_has_figures_for() -> None:
         "order per partition is preserved, as far as the rules depend on it": "holds",
         "consumers recover by their offsets": "holds",
         EVENTS: "holds",
+        MONEY: "holds only if",
     }
 
 
@@ -82,5 +87,23 @@ def test_more_programs_make_the_more_complex_side() -> None:
     assert judged(SAMPLES, complexity=counted | {"agent": {"processes": 1}})[claim] == "not shown here"
 
 
-def test_no_sentence_is_judged_and_called_not_shown_at_once() -> None:
-    assert set(judged(SAMPLES)) & set(NOT_SHOWN) == set()
+def test_money_speaks_for_the_agents_only_where_less_of_it_left() -> None:
+    found = money_of(["agent", "spark_batch"])
+    assert found is not None
+    batch, agent = (found["paths"][path] for path in ("spark_batch", "agent"))
+    assert MONEY not in judged(SAMPLES, money=None)
+    assert MONEY not in judged(SAMPLES, money=found | {"paths": {"agent": agent}})
+    same = found | {"paths": {"agent": batch, "spark_batch": batch}}
+    assert judged(SAMPLES, money=same)[MONEY] == "not shown here"
+    burst = {"stolen_card_burst": agent["scenarios"]["stolen_card_burst"]}
+    everywhere = found | {"paths": {"agent": agent | {"scenarios": burst}, "spark_batch": batch}}
+    assert judged(SAMPLES, money=everywhere)[MONEY] == "holds"
+
+
+def test_no_sentence_is_judged_and_called_not_shown_at_once(tmp_path: Path) -> None:
+    section = claim_table(read_run(write_run(tmp_path / "run")))
+    assert section is not None
+    said = {row[0] for row in section.tables[0].rows}
+    assert [one for one in NOT_SHOWN if one in said and one in section.notes[0]] == []
+    assert MONEY in said
+    assert "OLTP unaffected" in section.notes[0]

@@ -193,7 +193,7 @@ def test_the_page_has_a_section_and_charts_for_each_experiment(folder: Path) -> 
     text, outline = page_of(folder)
     assert [one for one in outline.sections if one in SECTIONS] == SECTIONS
     assert [name for name in CHARTS if not (folder / name).exists()] == []
-    assert text.count("The figures, and <a") == 5 + len(CHARTS)
+    assert text.count("The figures, and <a") == 6 + len(CHARTS)
     assert len(outline.ids) == len(set(outline.ids))
     assert "crossover" not in absent(text)
     for svg in folder.glob("*.svg"):

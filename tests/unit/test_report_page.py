@@ -16,17 +16,17 @@ from lab.report.html.lines import PATHS
 from lab.report.html.page import render
 from lab.report.html.svg import TEMPLATES, Scale, around
 from lab.report.model import Summary, schema
-from lab.report.page import escaped
 from lab.report.saved import read_run
 from lab.report.summary import build, write_files
+from lab.report.tables import escaped
 from tests.unit.saved_runs import BEGAN, samples_of, summary, write_run
 from tests.unit.test_report import evidence, with_batch, with_stream
 from twinpath.settings import ROOT
 
 NASTY = '=cmd()|<script>alert("x")</script>'
 EVERY = [
-    "paths", "definition", "latency", "hops", "timeline", "losses", "agreement", "airflow", "temperature", "claims",
-    "environment", "reproduce", "limits", "raw",
+    "paths", "definition", "latency", "hops", "timeline", "losses", "money", "agreement", "airflow", "temperature",
+    "claims", "environment", "reproduce", "limits", "raw",
 ]  # fmt: skip
 
 
@@ -80,9 +80,9 @@ def test_a_run_of_all_paths_has_every_section_and_each_chart_with_its_figures(tm
     folder = write_run(tmp_path / "run")
     text, outline = page_of(folder)
     assert outline.sections == EVERY
-    assert outline.drawings == 2 * len(list(folder.glob("*.svg"))) == 10
+    assert outline.drawings == 2 * len(list(folder.glob("*.svg"))) == 12
     assert text.count("<figcaption") == 0
-    assert text.count("The figures, and <a") == 5
+    assert text.count("The figures, and <a") == 6
     assert len(outline.ids) == len(set(outline.ids))
     assert {link[1:] for link in outline.links if link.startswith("#")} <= set(outline.ids)
     assert absent(text).startswith("what each side costs PostgreSQL, the price of the n-th consumer, crossover")
@@ -130,7 +130,13 @@ def test_one_side_alone_gives_a_page_that_names_what_is_not_there(tmp_path: Path
 
 
 def test_a_run_without_any_path_says_so(tmp_path: Path) -> None:
-    nothing = {"agreement": {"reference_alerts": 0, "pairs": []}, "losses": {}, "faults": [], "goals": []}
+    nothing = {
+        "agreement": {"reference_alerts": 0, "pairs": []},
+        "losses": {},
+        "faults": [],
+        "goals": [],
+        "money": None,
+    }
     text, outline = page_of(write_run(tmp_path / "run", {}, verdict="fail", **nothing))
     assert "No path was measured." in text
     assert "✘ Fail" in text
@@ -150,6 +156,38 @@ def test_one_sample_is_called_one_and_has_no_percentiles(tmp_path: Path) -> None
     assert "one alert, no percentiles" in text
     assert "latency" in outline.sections
     assert not (tmp_path / "run" / "percentiles.svg").exists()
+
+
+def test_money_is_told_by_path_with_its_load_and_what_is_assumed(tmp_path: Path) -> None:
+    text, outline = page_of(write_run(tmp_path / "run"))
+    assert "agent 68.5 %, spark_stream 68.5 %, spark_batch 90.2 % and spark_batch_naive_id 90.2 %" in text
+    assert (
+        "60 payments of 2.0 simulated days, in the mean 2,820 times as fast as the clock; 20.0 % of them are fraud"
+        in text
+    )
+    assert "real seconds and is not compressed" in text
+    assert "money" in outline.sections
+    assert "spark_batch: 90.2 %, p50 " in (tmp_path / "run" / "money.svg").read_text()
+
+
+def test_a_run_without_planted_fraud_names_money_as_not_measured(tmp_path: Path) -> None:
+    text, outline = page_of(write_run(tmp_path / "run", money=None))
+    assert "money" not in outline.sections
+    assert "money (what left before the alert)" in absent(text)
+
+
+def test_a_missed_goal_names_path_and_transactions(tmp_path: Path) -> None:
+    goal = {
+        "id": "log", "kind": "correctness", "text": "alerts equal replay()", "target": 0, "ok": False,
+        "measured": {"agent spending": 2, "agent velocity": 0}, "transactions": {"agent spending": [17, 18]},
+    }  # fmt: skip
+    text, _ = page_of(write_run(tmp_path / "run", verdict="fail", goals=[goal]))
+    assert "agent spending 2 (transactions 17, 18), agent velocity 0" in text
+
+
+def test_what_a_class_of_operation_means_stands_below_the_table(tmp_path: Path) -> None:
+    text, _ = page_of(write_run(tmp_path / "run"))
+    assert "update: Of values." in text
 
 
 def test_equal_latencies_draw_a_step(tmp_path: Path) -> None:

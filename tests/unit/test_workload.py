@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twinpath.detection.corrections import QUICK_US
 from twinpath.detection.model import Change, Position, Transaction
 from twinpath.detection.population import FIRST_USER, Population
 from twinpath.detection.replay import replay
@@ -135,10 +136,11 @@ def test_a_long_run_has_every_scenario(long_labels: list[Label]) -> None:
 
 
 def check_corrections(run: list[Unit], end_us: int) -> Counter[str]:
-    """Executes a run by its schedule; a correction may only touch a row that is committed and lives."""
+    """Executes a run by its schedule; a correction may only touch a row that is committed and lives, and a second one
+    of a row only one that was quickly corrected before."""
     committed_at: dict[int, int] = {}
     living: dict[int, Row] = {}
-    touched: set[int] = set()
+    touched: dict[int, int] = {}
     seen: Counter[str] = Counter()
     for unit in run:
         for row in kept(unit):
@@ -148,13 +150,20 @@ def check_corrections(run: list[Unit], end_us: int) -> Counter[str]:
             if step.kind not in ("update", "delete"):
                 continue
             key = step.rows[0].key if step.kind == "update" else step.key
-            assert key in living and key not in touched
+            assert key in living
             assert committed_at[key] + MARGIN_US <= unit.at_us < end_us
-            touched.add(key)
+            if key in touched:
+                assert step.kind == "update"
+                assert QUICK_US[0] <= unit.at_us - touched.pop(key) <= QUICK_US[1]
+                assert (unit.outcome, unit.hold_us) == ("commit", 0)
+                seen["corrected twice"] += 1
+            touched[key] = unit.at_us
+            seen["withdrawn"] += step.kind == "delete" and unit.at_us <= committed_at[key] + MARGIN_US + QUICK_US[1]
             seen[step.kind] += 1
             if step.kind == "update":
                 [after], before = step.rows, living[key]
                 assert after != before
+                living[key] = after if unit.outcome == "commit" else before
                 assert (after.merchant_id, after.card_type) == (before.merchant_id, before.card_type)
                 seen["changed user"] += after.user_id != before.user_id
                 seen["changed time"] += after.created_us != before.created_us
@@ -170,10 +179,22 @@ def test_corrections_touch_only_rows_that_are_committed_and_alive() -> None:
     w = msgspec.structs.replace(LONG, rate=2000)
     seen = check_corrections(list(units(w)), 60_000_000)
     assert 0.003 < seen["update"] / w.total_rows < 0.006
+    assert 0.0003 < seen["corrected twice"] / w.total_rows < 0.0007
+    assert 0.0003 < seen["withdrawn"] / w.total_rows < 0.0008
     assert 0.0018 < seen["delete"] / w.total_rows < 0.004
     assert seen["changed user"] >= 1
     assert seen["changed time"] > seen["changed user"]
     assert seen["factor 10"] > seen["changed time"]
+
+
+@pytest.mark.parametrize("seed", range(7, 12))
+@pytest.mark.parametrize(("rate", "duration_s"), [(50, 20.0), (100, 60.0), (500, 60.0)])
+def test_every_load_of_a_minute_has_rows_that_come_and_go_and_values_that_do_not_stay(
+    seed: int, rate: int, duration_s: float
+) -> None:
+    seen = check_corrections(run_of(seed, rate, duration_s), round(duration_s * 1_000_000))
+    assert seen["corrected twice"] >= 1
+    assert seen["withdrawn"] >= 1
 
 
 @settings(max_examples=25, deadline=None)

@@ -14,12 +14,12 @@ from typing import Final, Literal
 import msgspec
 
 from twinpath.detection import population, scenarios
+from twinpath.detection.corrections import Corrections
 from twinpath.detection.population import DAY_US, FIRST_USER, Payment
 
 PREVALENCE: Final = {"default": 0.01, "realistic": 0.0025, "rare": 0.0006}
 UNIFORM_USERS, UNIFORM_ROWS_PER_COMMIT = 9_000, 1_000
-ROLLBACK_SHARE, HOLD_SHARE, SAVEPOINT_SHARE, MULTI_ROW_SHARE, TIE_SHARE = 0.005, 0.002, 0.003, 0.02, 0.01
-UPDATE_SHARE, DELETE_SHARE = 0.005, 0.003  # of rows; the shares above are of units
+ROLLBACK_SHARE, HOLD_SHARE, SAVEPOINT_SHARE, MULTI_ROW_SHARE, TIE_SHARE = 0.005, 0.002, 0.003, 0.02, 0.01  # of units
 MARGIN_US, LEAST_HOLD_US = 50_000, 200_000  # the margin: from a row's scheduled COMMIT to its correction
 
 
@@ -147,9 +147,9 @@ class _Writer:
         self.end_us = int(w.duration_s * 1_000_000)
         hold_s = min(60.0, w.duration_s / 6) if w.max_hold_s is None else w.max_hold_s
         self.hold_limit_us = int(hold_s * 1_000_000)
-        self.median_delay_us = min(300.0, w.duration_s * 0.1) * 1_000_000
+        self.corrections = Corrections(w.seed, self.rng, w.user_count, w.total_rows, w.duration_s)
         self.keys, self.last_created_us = 0, w.start_us
-        self.due: list[tuple[int, int, Step]] = []  # corrections to come: (at_us, key, statement)
+        self.due: list[tuple[int, int, bool, Step]] = []  # corrections to come: (at_us, key, quick, statement)
         self.held: list[int] = []  # when the transactions that are held open will end
         sure = population.sure_rows(w.total_rows)
         # The sure alerts rest on what their users paid before: no mistyped amount until they are out.
@@ -177,9 +177,9 @@ class _Writer:
             return min(left, int(2 * 25.5 ** self.rng.random())), False  # 2-50, log-uniform
         return 1, False
 
-    def _end(self, at: int, sure: bool = False) -> tuple[Literal["commit", "rollback"], int]:
-        """Outcome and hold time of a unit that starts at `at`; one with sure rows commits at once."""
-        if sure or not self.w.commit_stress:
+    def _end(self, at: int, at_once: bool = False) -> tuple[Literal["commit", "rollback"], int]:
+        """Outcome and hold time of a unit that starts at `at`: one with sure rows or a quick change commits at once."""
+        if at_once or not self.w.commit_stress:
             return "commit", 0
         while self.held and self.held[0] <= at:
             heapq.heappop(self.held)
@@ -217,24 +217,17 @@ class _Writer:
     def _row(self, payment: Payment, at: int, ready: int | None) -> Row:
         """The next row; a correction may be scheduled from `ready` on (None: the row will not stay)."""
         self.keys += 1
-        fate = self.rng.random()
-        if not self.w.corrections or ready is None or payment.sure or fate >= UPDATE_SHARE + DELETE_SHARE:
-            return _row_of(self.keys, payment)
-        when = max(ready, at + int(self.median_delay_us * self.rng.lognormvariate(0, 1)))
-        if when >= self.end_us:
-            return _row_of(self.keys, payment)
-        written, step = payment, Step("delete", key=self.keys)
-        if fate >= DELETE_SHARE:
-            may_mistype = not payment.fraud and self.keys > self.mistype_after
-            written, right = population.misentered(payment, self.rng, self.w.user_count, may_mistype)
-            step = Step("update", (_row_of(self.keys, right),))
-        heapq.heappush(self.due, (when, self.keys, step))
+        stays = ready if self.w.corrections else None
+        written, changes = self.corrections.plan(payment, at, stays, self.keys > self.mistype_after)
+        for when, right, quick in changes:
+            step = Step("update", (_row_of(self.keys, right),)) if right else Step("delete", key=self.keys)
+            heapq.heappush(self.due, (when, self.keys, quick, step))
         return _row_of(self.keys, written)
 
     def _corrections_until(self, at: int) -> Iterator[LabelledUnit]:
         while self.due and self.due[0][0] <= at:
-            when, _, step = heapq.heappop(self.due)
-            yield Unit(when, (step,), *self._end(when)), ()
+            when, _, quick, step = heapq.heappop(self.due)
+            yield Unit(when, (step,), *self._end(when, quick)), ()
 
 
 def _row_of(key: int, p: Payment) -> Row:

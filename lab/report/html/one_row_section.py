@@ -12,7 +12,7 @@ def one_row(result: Result | None) -> Section | None:
     """The small case: SQL against what CDC would take."""
     if result is None:
         return None
-    sides = [("sql", "every 10 minutes"), *(("cdc", name) for name in temperature.HEARTBEATS)]
+    sides = [("sql", "every 10 minutes"), *(("cdc", name) for name in temperature.KNOBS)]
     sides = [one for one in sides if median_of(result, *one, "cpu_s_per_day") is not None]
     if not sides:
         return None
@@ -58,7 +58,7 @@ def _one_row_cell(result: Result, part: str, variant: str, figure: str) -> str:
 
 def _one_row_said(result: Result) -> str:
     sql = [over_rounds(result, "sql", "every 10 minutes", name) for name in ("cpu_s_per_day", "statements_per_day")]
-    ours = next(iter(temperature.HEARTBEATS))
+    ours = next(iter(temperature.KNOBS))
     cdc = [over_rounds(result, "cdc", ours, name) for name in ("processes", "rss_mb", "cpu_s_per_day")]
     found = [one.median for one in (*sql, *cdc) if one is not None]
     if len(found) < len(sql) + len(cdc):

@@ -6,7 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from lab.report.html import experiment_sections, sections
+from lab.report.html import experiment_sections, losses, money, sections
 from lab.report.html.blocks import Section
 from lab.report.html.svg import TEMPLATES, standing_alone
 from lab.report.html.verdict import head, headline
@@ -45,7 +45,8 @@ def _sections(saved: Saved) -> tuple[list[Section], list[str]]:
         "latency": sections.latency(saved),
         "hops": sections.where_time_goes(saved),
         "the run over time": sections.over_time(saved),
-        "losses": sections.losses(summary),
+        "losses": losses.section(summary),
+        "money (what left before the alert)": money.section(summary),
         "agreement of the alerts": sections.agreement(summary),
         **experiment_sections.by_name(saved.experiments),
         "complexity, counted": sections.complexity(summary),

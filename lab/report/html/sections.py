@@ -22,10 +22,7 @@ CAUSES = {
     "missed": "rows that were never read",
     None: "none found",
 }
-LATER = (
-    "lag and retained WAL by time",
-    "money (what left before the alert)",
-)
+LATER = ("lag and retained WAL by time",)
 """What the report is to show one day and no run measures yet."""
 
 
@@ -73,23 +70,6 @@ def over_time(saved: Saved) -> Section | None:
     chart = timeline(saved)
     note = "A second holds too few alerts for a p99, so its latest alert stands beside the median."
     return Section("timeline", "The run over time", charts=[chart], notes=[note]) if chart else None
-
-
-def losses(summary: Summary) -> Section | None:
-    """By class of operation."""
-    if not summary.losses:
-        return None
-    seen = dict.fromkeys(path for one in summary.losses.values() for path in one.seen)
-    paths = [*(path for path in summary.paths if path in seen), *(path for path in seen if path not in summary.paths)]
-    rows = [
-        [name, whole(one.done), *(whole(one.seen.get(path)) for path in paths)] for name, one in summary.losses.items()
-    ]
-    note = (
-        "Seen is the least of a path's rules. A rollback must be seen by none. A batch path sees the state that a run "
-        "finds: of a row's values only the last before it."
-    )
-    table = Table("What was done, and what each path saw of it", ["class", "done", *paths], rows)
-    return Section("losses", "What each path saw", tables=[table], notes=[note])
 
 
 def agreement(summary: Summary) -> Section | None:

@@ -6,7 +6,7 @@ from lab.report.html.blocks import Section, Table
 from lab.report.html.lines import look
 from lab.report.model import Goal, PathFigures, Summary
 from lab.report.saved import Saved
-from lab.report.words import UNKNOWN, decimal, duration, listed, times, whole
+from lab.report.words import UNKNOWN, decimal, duration, listed, named, times, whole
 
 
 class Tile(msgspec.Struct, frozen=True):
@@ -133,7 +133,7 @@ def goals_table(goals: list[Goal]) -> Table:
             "– not judged" if goal.ok is None else "✔ met" if goal.ok else "✘ missed",
             goal.text,
             str(goal.target),
-            ", ".join(f"{name} {value}" for name, value in goal.measured.items()) or "nothing",
+            named(goal.measured, goal.transactions) or "nothing",
         ]
         for goal in sorted(goals, key=lambda one: one.ok is not False)
     ]

@@ -1,0 +1,39 @@
+"""The experiments that belong to a comparison, each in the comparison's own run folder."""
+
+from pathlib import Path
+from typing import Any
+
+from lab.console import command_line
+from lab.experiments import bill, consumers, crossover, temperature
+from lab.stack.stack import Stack
+
+MODULES = {"bill": bill, "consumers": consumers, "crossover": crossover, "temperature": temperature}
+SMALL_GRID = crossover.Grid(rates=(100, 500), rows=(10_000, 200_000), seconds=5, polls=2)
+OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "default": {
+        "bill": {"rate": 300, "seconds": 8.0, "rows": 200_000, "interval": 1.0},
+        "consumers": {"rate": 300, "seconds": 6.0, "rows": 50_000, "interval": 3.0, "consumers": 3},
+        "crossover": {"grid": SMALL_GRID},
+        "temperature": {"seconds": 10, "runs": 144, "wal_mb": 32},
+    },
+    "stress": {
+        "bill": {"rate": 1_000, "seconds": 10.0, "rows": 1_000_000, "interval": 1.0},
+        "consumers": {"rate": 300, "seconds": 8.0, "rows": 100_000, "interval": 4.0, "consumers": 4},
+        "crossover": {"grid": crossover.Grid()},
+        "temperature": {"seconds": 15, "runs": 144, "wal_mb": 64},
+    },
+}
+"""By the size of the comparison; a tiny one has none."""
+
+
+def run_all(stack: Stack, run: tuple[str, Path], size: str, rounds: int, seed: int) -> None:
+    """Every experiment of this size, into the folder of `run` (id, folder): its JSON, and its tables as Markdown."""
+    run_id, folder = run
+    for number, (name, options) in enumerate(OPTIONS.get(size, {}).items(), 1):
+        stack.progress.say(f"experiment {name}, rounds: {rounds}")
+        module = MODULES[name]
+        own = (f"{run_id}e{number}", folder)  # databases and topics of its own
+        _, page, path = module.measure(
+            stack, rounds=rounds, parts=module.PARTS, seed=seed, command=command_line(), run=own, **options
+        )
+        path.with_suffix(".md").write_text(page)
