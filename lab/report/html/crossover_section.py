@@ -122,7 +122,7 @@ def _said(fit: Fit, at: Load, turn: float | None, floor_s: tuple[float, float]) 
     return (
         f"At {at.rate:,.0f} rows/s into {at.rows:,.0f} rows CDC takes {cost} ms of PostgreSQL's CPU per second at any "
         f"freshness; one consumer's polls that lose nothing cost less {safe}, polls by the key {key}; from points that "
-        f"it was not fitted to (the marks) the model is off by {_off(fit)}."
+        f"it was not fitted to, the model is off by {_off(fit)}."
     )
 
 
