@@ -29,7 +29,8 @@ def _first(advice: Advice, measured: Measured) -> str:
     if safe is None:
         return "CDC. Polls never catch up: while one runs, more rows come than the next one can judge in that time."
     if not advice.reachable:
-        return f"CDC. Polls cannot be this fresh: the best that they can promise here is {_s(advice.best_freshness_s)}."
+        best = _s(advice.best_freshness_s)
+        return f"CDC. Polls by the batch job cannot be this fresh: the best that they can promise here is {best}."
     both = f"{_core(safe)} by polls that lose nothing, {_core(cdc)} by CDC"
     if advice.verdict == "sql":
         return (

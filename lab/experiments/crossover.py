@@ -194,13 +194,14 @@ def judge(result: CrossoverResult) -> None:
         for mode in polled_table.MODES
     }
     cold = result.values("cold", "safe", "whole_s")
+    intervals_s = result.options["intervals_s"]
     result.model = Model(
         found,
         run_s=runs["safe"],
         cold_s=float(np.median(cold)) if cold else None,
-        rate=_range([one.load.rate for one in result.points if one.side == "cdc"]),
+        rate=Range(0, max(result.options["rates"])),
         rows=_range(result.options["rows"]),
-        returned=_range([one.load.rate * one.load.interval_s for one in result.points if one.side == "safe"]),
+        returned=_range([rate * interval_s for rate in result.options["rates"] for interval_s in intervals_s]),
     )
     _estimate_by_round(result)
 

@@ -67,7 +67,12 @@ FIRST = {
     "what matters (less than 0.5 % of a core: 0.00585 % of a core by polls that lose nothing, 0.1 % of a core by CDC), "
     "and CDC would add 3 processes (Kafka and Connect with 800 MB and 5.1 % of a core while nothing is written, one "
     "for each consumer) for no gain.",
-    (1000, 1_000_000, 1, 3): "CDC. Polls cannot be this fresh: the best that they can promise here is 2.24 s.",
+    (
+        1000,
+        1_000_000,
+        1,
+        3,
+    ): "CDC. Polls by the batch job cannot be this fresh: the best that they can promise here is 2.24 s.",
     (60_000, 1_000_000, 60, 1): "Neither: polls cannot be this fresh, and CDC would take 420 % of a core where one "
     "slot has one core. Divide the table, or let rows wait longer.",
 }
