@@ -75,7 +75,9 @@ def _heavy(result: Result) -> Iterator[Claim]:
     heavy = [name for name, one in shares.items() if one.low >= AS_MUCH_AS_WRITING]
     others = [name for name in shares if name not in heavy]
     said = ", ".join(f"{name} {spread(one, 'x')}" for name, one in shares.items())
-    measured = f"PostgreSQL's CPU for reading, against that for writing the same rows: {said} ({_under(result)})"
+    measured = (
+        f"by polls, PostgreSQL's CPU for reading against that for writing the same rows: {said} ({_under(result)})"
+    )
     verdict: Verdict = "holds" if heavy and not others else "holds only if" if heavy else "not shown here"
     if verdict == "holds only if":
         measured += f"; as much as writing or more: only by {listed(heavy)}, not by {listed(others)}"

@@ -1,14 +1,11 @@
 """The streaming job as people run it: plain spark-submit, killed, on a cluster of processes, seen from outside."""
 
-import os
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import psutil
-import pyspark
 import pytest
 
 from lab.bench.drain import scrape
@@ -109,40 +106,12 @@ def seen_from_outside(stream: SparkStream, line: Line) -> None:
     assert not re.search(r"5,?000\.00|this user's usual", log), "a log carries no amounts and no reasons"
 
 
-@pytest.fixture
-def master(tmp_path: Path) -> Iterator[str]:
-    """A standalone master with two workers, each a process on loopback."""
-    (port, ui_port) = process.free_ports(2)
-    url = f"spark://127.0.0.1:{port}"
-    home = Path(pyspark.__file__).parent
-    classes = "org.apache.spark.deploy"
-    own = ["--host", "127.0.0.1", "--webui-port"]
-    commands = [[f"{classes}.master.Master", *own, str(ui_port), "--port", str(port)]]
-    commands += [[f"{classes}.worker.Worker", *own, "0", "-c", "1", "-m", "1g", "-d", str(tmp_path), url]] * 2
-    environment = {**os.environ, "SPARK_HOME": str(home), "SPARK_LOCAL_IP": "127.0.0.1"}
-    log = (tmp_path / "cluster.log").open("wb")
-    started: list[subprocess.Popen[bytes]] = []
-    try:
-        for command in commands:
-            started.append(
-                subprocess.Popen([str(home / "bin" / "spark-class"), *command], stdout=log, stderr=log, env=environment)
-            )
-            wait_for(lambda: process.listens(port), "the master listened")
-        wait_for(lambda: httpx.get(f"http://127.0.0.1:{ui_port}/json/").json()["aliveworkers"] == 2, "two workers came")
-        yield url
-    finally:
-        for one in reversed(started):
-            one.terminate()
-            one.wait(30)
-        log.close()
-
-
 @pytest.mark.long
 @pytest.mark.timeout(400)
 def test_a_standalone_master_with_two_workers_finds_the_same_alerts_and_takes_the_checkpoint_over(
-    topic_line: Line, stream: SparkStream, master: str
+    topic_line: Line, stream: SparkStream, cluster: tuple[str, Path]
 ) -> None:
-    line = topic_line
+    line, (master, _) = topic_line, cluster
     pay(line, 1)
     stream.start()
     stream.wait()

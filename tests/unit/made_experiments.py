@@ -87,6 +87,7 @@ def crossover_result() -> CrossoverResult:
     for side in SIDES[1:]:
         cost = 1.1 * COSTS[side].cost(load)
         found.points.append(Point(side, f"{side} by the clock", load, cost, 1e-6, scheduled=True))
+    found.add("cold", "safe", 1, {"whole_s": 18.0, "start_s": 5.0}, CALM)
     run_s = Polling(0.4, 0.5e-6, 1e-6)
     found.model = Model(fit(found.points), run_s, 18.0, Range(0, 2_000), Range(10_000, 1_000_000), Range(100, 20_000))
     return found

@@ -1,5 +1,7 @@
 """Sections on the experiments of a run folder: what each side costs PostgreSQL, one more consumer, the small case."""
 
+from collections.abc import Mapping
+
 from lab.bench.result import Result, shown
 from lab.bench.statistics import Estimate
 from lab.experiments import bill, consumers
@@ -55,10 +57,17 @@ def costs(result: Result | None) -> Section | None:
     ]
     wide, narrow = bar_chart("postgres-bill", title, said, bars, "µs of CPU a row, over the writers alone")
     rounds = max(len(one.rounds) for one in known.values())
-    rows = [[name, *(shown(value) for value in one.rounds)] for name, one in known.items()]
+    rows = [
+        [name.removeprefix("+ "), *map(shown, one.rounds), *[UNKNOWN] * (rounds - len(one.rounds))]
+        for name, one in known.items()
+    ]
     table = Table(title, ["µs a row over the writers", *(f"round {n}" for n in range(1, rounds + 1))], rows)
     chart = Chart("postgres-bill", title, said, wide, narrow, table)
-    return Section("bill", "What each side costs PostgreSQL", charts=[chart], tables=[_counted(result)], notes=[
+    tables = [
+        _phases(result, "PostgreSQL's CPU by phase, and looks of the polling jobs; medians over the rounds", COSTS),
+        _phases(result, "What it did for 1,000 rows written", COUNTED),
+    ]
+    return Section("bill", "What each side costs PostgreSQL", charts=[chart], tables=tables, notes=[
         "Dots are rounds, the line through them is the 95 % interval of the median. A phase ends when its last row was "
         "judged. A look that takes longer than the interval passes over the next ones: its rows are judged later than "
         "the interval says. CPU and WAL are of the server, the rest of the source database; alert stores are on a "
@@ -80,25 +89,32 @@ def _micro(value: float | None) -> str:
     return UNKNOWN if value is None else f"{shown(value)} µs"
 
 
-def _counted(result: Result) -> Table:
-    """Medians of each phase, for 1,000 rows where rows were written."""
-    columns = {
-        "CPU s": "postgres_cpu_s",
-        "CPU µs/row": CPU,
-        "statements": STATEMENTS,
-        "rows sent": "rows_returned_per_1000_rows",
-        "rows scanned": "rows_scanned_per_1000_rows",
-        "blocks read": "blocks_read_per_1000_rows",
-        "blocks hit": "blocks_hit_per_1000_rows",
-        "WAL bytes": "wal_bytes_per_1000_rows",
-        "connections": "connections",
-        "looks": "polls",
-        "s a look": "poll_seconds_p50",
-        "rows missed": "missed_rows",
-    }
+COSTS = {
+    "CPU s": "postgres_cpu_s",
+    "µs/row": CPU,
+    "over the writers": bill.OVER,
+    "connections": "connections",
+    "looks": "polls",
+    "s a look": "poll_seconds_p50",
+    "rows missed": "missed_rows",
+}
+COUNTED = {
+    "statements": STATEMENTS,
+    "rows sent": "rows_returned_per_1000_rows",
+    "rows scanned": "rows_scanned_per_1000_rows",
+    "blocks read": "blocks_read_per_1000_rows",
+    "blocks hit": "blocks_hit_per_1000_rows",
+    "WAL bytes": "wal_bytes_per_1000_rows",
+}
+
+
+def _phases(result: Result, caption: str, columns: Mapping[str, str]) -> Table:
+    """Medians of each phase."""
     variants = list(dict.fromkeys(one.variant for one in result.rounds if one.part == bill.PART))
-    rows = [[name, *(_cell(result, bill.PART, name, figure) for figure in columns.values())] for name in variants]
-    caption = "Medians over the rounds; statements, rows, blocks and WAL for 1,000 rows written"
+    rows = [
+        [name.removeprefix("+ "), *(_cell(result, bill.PART, name, figure) for figure in columns.values())]
+        for name in variants
+    ]
     return Table(caption, ["phase", *columns], rows)
 
 

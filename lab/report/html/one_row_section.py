@@ -16,7 +16,7 @@ def one_row(result: Result | None) -> Section | None:
     sides = [one for one in sides if median_of(result, *one, "cpu_s_per_day") is not None]
     if not sides:
         return None
-    names = ["SQL, every 10 minutes" if part == "sql" else f"CDC, {name}" for part, name in sides]
+    names = ["SQL" if part == "sql" else f"CDC, {name.partition(' (')[0]}" for part, name in sides]
     lines = {
         "programs more, all the time": "processes",
         "their memory, MB": "rss_mb",
