@@ -53,13 +53,13 @@ class AirflowShell(Shell):
     def members(self) -> list[psutil.Process]:
         return [one for name in COMPONENTS for one in process.members(self.home, name)]
 
-    def finish(self, dag_id: str, run_id: str) -> str:
+    def finish(self, dag_id: str, run_id: str, timeout_s: float = 150) -> str:
         """Wait until a run has ended; returns its state."""
         api = self.api
         return wait_for(
             lambda: (state := api.run(dag_id, run_id)["state"]) in ("success", "failed") and state,
             f"the end of {dag_id} {run_id}",
-            timeout_s=150,
+            timeout_s=timeout_s,
         )
 
     def returned(self, dag_id: str, run_id: str, task_id: str) -> Any:
