@@ -26,12 +26,13 @@ def test_a_tiny_comparison_proves_the_paths_equal_and_ends_with_the_path_of_its_
     assert summary["faults"] == []
     assert summary["command"] == " ".join(["twinpath", *command[1:]])
     unexplained = {name: one["unexplained"] for name, one in summary["paths"].items()}
-    assert unexplained == dict.fromkeys(("agent", "spark_stream", "spark_batch", "spark_batch_naive_id"), 0)
+    batch = ("spark_batch", "spark_batch_full", "spark_batch_naive_id")
+    assert unexplained == dict.fromkeys(("agent", "spark_stream", *batch), 0)
     assert summary["batch_scheduler"] == "loop"
     assert summary["batch_interval_s"] == 4
     runs = [one["kind"] for one in summary["airflow_runs"]]
     assert runs.count("manual") == 3
     assert runs.count("scheduled") >= 1
-    agent, batch = (summary["paths"][name]["latency_ms"]["p50"] for name in ("agent", "spark_batch"))
-    assert 0 < agent < batch, "the batch path waits for its run"
+    agent, waiting = (summary["paths"][name]["latency_ms"]["p50"] for name in ("agent", "spark_batch"))
+    assert 0 < agent < waiting, "the batch path waits for its run"
     assert set((ROOT / ".twinpath" / "private").glob("*")) == before, "nothing is left running"
