@@ -13,7 +13,7 @@ from tests.e2e.test_bench import COMMON, figures, left_nothing, written
 
 __all__ = ["left_nothing"]
 pytestmark = pytest.mark.e2e
-TINY = {"rounds": 1, "rate": 200, "seconds": 2.0, "rows": 2_000, "interval": 1.0, "seed": 3}
+TINY = {"rounds": 1, "rate": 200, "seconds": 2.0, "rows": 20_000, "interval": 1.0, "seed": 3}
 COMMITS = 400
 
 
