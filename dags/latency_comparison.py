@@ -9,7 +9,6 @@ profile's own when they are not 0. One comparison at a time: two would measure e
 another DAG: switch `fraud_batch` off meanwhile.
 """
 
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -49,9 +48,7 @@ class CompareOperator(BaseOperator):
         for name in ("rate", "duration", "interval"):
             command += [f"--{name}", str(params[name])] if params[name] else []
         streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        # Airflow's Spark settings are for jobs that it submits itself
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))}
-        with subprocess.Popen(command, cwd=ROOT, env=environment, **streams) as process:
+        with subprocess.Popen(command, cwd=ROOT, **streams) as process:
             self._process = process
             path = ""
             for line in process.stdout or ():

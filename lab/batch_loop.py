@@ -21,7 +21,7 @@ from lab.console import Progress
 from lab.measure.batch_input import Mode
 from lab.stack.stack import Stack
 from twinpath.batch_summary import BatchSummary
-from twinpath.process_usage import summed
+from twinpath.process_usage import of_family
 from twinpath.settings import Settings
 
 OPTIONS = ("--read", "partitioned")
@@ -93,8 +93,7 @@ class BatchLoop:
 
     def _usage(self) -> tuple[float, float]:
         """CPU seconds of the session until now, and its peak MB."""
-        root = psutil.Process(self._session.pid)
-        return summed((root, *root.children(recursive=True)))
+        return of_family(psutil.Process(self._session.pid))
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Runs of the batch job as people start them: by spark-submit, or many in one kept session."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from lab.stack import spark
 from lab.stack.credentials import Credentials
 from twinpath.errors import ServiceFault
 from twinpath.settings import ROOT, Settings
@@ -22,11 +22,8 @@ Summary = dict[str, Any]
 
 def job_environment(settings: Settings, credentials: Credentials) -> dict[str, str]:
     """What the job needs: connections and settings; of Spark only what lies beside this Python."""
-    given = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))}
-    return given | {
-        **settings.environment(),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        "PYTHONPATH": str(ROOT),
+    return {
+        **spark.job_environment(settings),
         "SOURCE_DSN": credentials.dsn("twinpath_reader", settings.source_database),
         "ALERTS_DSN": credentials.alerts_dsn(settings),
     }

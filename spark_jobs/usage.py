@@ -5,7 +5,7 @@ Executors on other machines are not in it.
 
 import psutil
 
-from twinpath.process_usage import summed
+from twinpath.process_usage import of_family
 
 SUBMIT = "org.apache.spark.deploy.SparkSubmit"
 
@@ -15,5 +15,5 @@ def usage() -> dict[str, float]:
     ours = psutil.Process()
     parent = ours.parent()
     root = parent if parent is not None and SUBMIT in parent.cmdline() else ours
-    cpu_s, peak_mb = summed((root, *root.children(recursive=True)))
+    cpu_s, peak_mb = of_family(root)
     return {"cpu_s": round(cpu_s, 2), "peak_rss_mb": round(peak_mb, 1)}

@@ -21,6 +21,11 @@ def summed(processes: Iterable[psutil.Process]) -> tuple[float, float]:
     return cpu_s, peak_mb
 
 
+def of_family(root: psutil.Process) -> tuple[float, float]:
+    """`summed` of a process and all that descend from it."""
+    return summed((root, *root.children(recursive=True)))
+
+
 def _peak_mb(one: psutil.Process) -> float:
     """Peak where the system tells it (Linux), else what is resident now."""
     try:

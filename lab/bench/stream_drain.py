@@ -4,9 +4,7 @@ Each form is a spark-submit of its own on two local cores. Its first micro-batch
 workers start, are dropped.
 """
 
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -20,6 +18,7 @@ from lab.bench.envelopes import Stream, publish
 from lab.bench.result import Figure, Result
 from lab.bench.rounds import in_turn
 from lab.stack.java import java
+from lab.stack.spark import job_environment
 from twinpath.detection.rules import RULES
 from twinpath.errors import ServiceFault
 from twinpath.settings import LOOPBACK, ROOT
@@ -131,11 +130,8 @@ def _submit(segment: Segment, job: str, *arguments: str, **more: str) -> list[st
 def environment(segment: Segment, more: Mapping[str, str]) -> dict[str, str]:
     """What a job is told, on loopback."""
     return {
-        **os.environ,
-        **segment.settings.environment(),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+        **job_environment(segment.settings),
         "JAVA_HOME": str(Path(java()).parents[1]),
         "SPARK_LOCAL_IP": LOOPBACK,
-        "PYTHONPATH": str(ROOT),
         **more,
     }

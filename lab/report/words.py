@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-SECOND, MINUTE, TEN_MINUTES = 1_000.0, 60_000.0, 600_000.0  # milliseconds
+SECOND = 1_000.0  # milliseconds
 TENTHS_BELOW_MS, WHOLE_SECONDS_FROM_MS = 10.0, 100_000.0
 UNKNOWN = "-"
 

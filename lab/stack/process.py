@@ -29,15 +29,19 @@ HELD_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _children: dict[int, subprocess.Popen[bytes]] = {}  # so that ended ones are reaped
 
 
-def start(home: Home, name: str, command: list[str], env: Mapping[str, str] | None = None) -> psutil.Process:
-    """Start a process in a session of its own (Ctrl-C does not reach it), appending to its log."""
+def start(home: Home, name: str, command: list[str], env: Mapping[str, str | None] | None = None) -> psutil.Process:
+    """Start a process in a session of its own (Ctrl-C does not reach it), appending to its log.
+
+    `env` is added to our environment; what is None in it is left out.
+    """
+    wanted = {**os.environ, **(env or {}), MARK: _mark(home, name)}
     with uninterrupted(), log_of(home, name).open("ab") as log:
         child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, **(env or {}), MARK: _mark(home, name)},
+            env={name: value for name, value in wanted.items() if value is not None},
             start_new_session=True,
         )
         _children[child.pid] = child

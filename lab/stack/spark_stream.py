@@ -1,9 +1,7 @@
 """The Spark stream as a process: spark-submit, told everything by environment, for one set of names."""
 
-import os
 import shutil
 import signal
-import sys
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
@@ -19,6 +17,7 @@ from lab.stack import process
 from lab.stack.credentials import Credentials
 from lab.stack.home import Home
 from lab.stack.java import java
+from lab.stack.spark import foreign, job_environment
 from twinpath.detection.rules import RULES, configured
 from twinpath.rule_versions import RuleVersions
 from twinpath.settings import LOOPBACK, ROOT, Settings
@@ -70,19 +69,16 @@ class SparkStream:
         free = process.free_ports(2)
         port, ui_port = port or free[0], ui_port or free[1]
         (self._home.path / f"{self.name}.port").write_text(str(port))
-        bin_folder = Path(sys.executable).parent
         environment = {
-            **{name: "" for name in os.environ if name.startswith(("SPARK_", "PYSPARK_"))},
-            **self._settings.environment(),
+            **foreign(),
+            **job_environment(self._settings),
             "ALERTS_DSN": self._credentials.alerts_dsn(self._settings),
             "STREAM_CHECKPOINTS": self.checkpoints,
             "METRICS_PORT": str(port),
             "STREAM_UI_PORT": str(ui_port),
             "SPARK_LOCAL_IP": LOOPBACK,
             "JAVA_HOME": str(Path(java()).parents[1]),
-            "PATH": f"{bin_folder}:{os.environ.get('PATH', '')}",
             "PYTHONUNBUFFERED": "1",
-            "PYTHONPATH": str(ROOT),
             **more,
         }
         process.start(self._home, self.name, ["spark-submit", "--master", master, str(JOB)], environment)

@@ -9,6 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from lab.stack import process
+from lab.stack.spark import foreign
 from lab.stack.stack import Stack
 from spark_jobs.session import open_session
 from tests.spark.test_submit import BIN
@@ -29,8 +30,7 @@ def cluster(stack: Stack, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """Address and log of a master with two workers of one core each."""
     (port,) = process.free_ports(1)
     address, names = f"spark://{LOOPBACK}:{port}", []
-    clean = {name: "" for name in os.environ if name.startswith("SPARK_")}
-    environment = clean | {"PATH": f"{BIN}:{os.environ['PATH']}", "SPARK_LOCAL_IP": LOOPBACK}
+    environment = {**foreign(), "PATH": f"{BIN}:{os.environ['PATH']}", "SPARK_LOCAL_IP": LOOPBACK}
 
     def start(name: str, kind: str, *options: str, ready: str) -> None:
         name = f"spark-{name}-{secrets.token_hex(2)}"

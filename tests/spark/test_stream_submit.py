@@ -35,7 +35,8 @@ def pay(line: Line, first_id: int) -> None:
 
 
 @pytest.fixture
-def stream(topic_line: Line, tmp_path: Path) -> Iterator[SparkStream]:
+def stream(topic_line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SparkStream]:
+    monkeypatch.setenv("SPARK_HOME", "/nowhere")  # another Spark's, which is none of ours
     one = topic_line.stack.spark_stream(settings_of(topic_line, tmp_path, stream_max_records=150))
     yield one
     one.stop()

@@ -37,6 +37,18 @@ def test_what_a_killed_process_left_behind_is_ended(tmp_path: Path) -> None:
     assert process.names(home) == []
 
 
+def test_what_is_none_in_the_given_environment_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEFT_OUT", "1")
+    monkeypatch.setenv("HANDED_ON", "2")
+    home = home_in(tmp_path)
+    process.start(
+        home, "one", ["bash", "-c", 'echo "${LEFT_OUT-unset} $HANDED_ON $MORE"'], {"LEFT_OUT": None, "MORE": "3"}
+    )
+    log = process.log_of(home, "one")
+    assert wait_for(lambda: log.read_text(), "a line", 10) == "unset 2 3\n"
+    process.stop(home, "one")
+
+
 def test_a_session_without_our_mark_is_somebody_elses(tmp_path: Path) -> None:
     home = home_in(tmp_path)
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as foreign:

@@ -19,7 +19,6 @@ BESIDE_A_RUN = ("schedule", "check")  # parts of a run before its task was queue
 CALM, COMPUTED = "calm", "computed"
 LEAST = {95.0: 200, 99.0: P99_LEAST, 99.9: 10_000}  # samples below which a percentile is not given
 SPECTRUM = (1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
-NINES = 4  # the axis of percentiles ends at 99.99
 
 
 def run_seconds(summary: Summary) -> list[float]:
