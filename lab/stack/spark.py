@@ -10,8 +10,8 @@ FOREIGN = ("SPARK_", "PYSPARK_")
 
 
 def foreign() -> dict[str, None]:
-    """What our environment says of a Spark (another installation, Airflow's setting), to be left out: an empty SPARK_HOME
-    would be believed."""
+    """What our environment says of a Spark (another installation, Airflow's setting), to be left out: an empty
+    SPARK_HOME would be believed."""
     return {name: None for name in os.environ if name.startswith(FOREIGN)}
 
 

@@ -45,7 +45,7 @@ def test_what_is_none_in_the_given_environment_is_not_there(tmp_path: Path, monk
         home, "one", ["bash", "-c", 'echo "${LEFT_OUT-unset} $HANDED_ON $MORE"'], {"LEFT_OUT": None, "MORE": "3"}
     )
     log = process.log_of(home, "one")
-    assert wait_for(lambda: log.read_text(), "a line", 10) == "unset 2 3\n"
+    assert wait_for(log.read_text, "a line", 10) == "unset 2 3\n"
     process.stop(home, "one")
 
 
