@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from twinpath.errors import ConfigurationError
+from lab.json_lines import read_lines
 
 Outcome = Literal["committed", "rolled_back", "unknown"]
 XID_EPOCH = 2**32
@@ -70,10 +70,4 @@ class OperationLog:
 
 def read_operations(path: Path) -> Iterator[Operation]:
     """The operations of a log, in the order in which their transactions ended."""
-    decoder = msgspec.json.Decoder(Operation)
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                yield decoder.decode(line)
-            except msgspec.MsgspecError as error:
-                raise ConfigurationError(f"{path} line {number} is no operation: {error}") from None
+    return read_lines(path, Operation, "operation")

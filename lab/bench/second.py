@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
+from pydantic import SecretStr
+
 from lab.stack import process
 from lab.stack.home import Home, private_home
 from lab.stack.scope import create_alert_store, create_database
 from lab.stack.stack import Stack
+from twinpath.settings import Settings
 
 
 class Second:
@@ -26,13 +29,14 @@ class Second:
             postgres.set_up_roles()
             step.detail = f"port {self._stack.settings.pgport}"
 
-    def alert_store(self, name: str) -> None:
-        """An empty alert store in a database of this name."""
+    def hold(self, settings: Settings, name: str) -> Settings:
+        """An empty alert store in a database of this name, and `settings` that lead agents and jobs to it."""
         postgres = self._stack.postgres
         with closing(postgres.connect("postgres")) as session:
             create_database(session, name)
         with closing(postgres.connect(name)) as session:
             create_alert_store(session)
+        return settings.model_copy(update={"alerts_dsn": SecretStr(self.dsn(name, "twinpath_alerts"))})
 
     def dsn(self, database: str, role: str) -> str:
         """A DSN on this server."""

@@ -8,8 +8,6 @@ is on a second server, and for the price of the default on the source's own.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pydantic import SecretStr
-
 from lab.bench import connectors
 from lab.bench.bed import Bed, Segment
 from lab.bench.committing import Commits, write
@@ -95,10 +93,8 @@ def _reading(bed: Bed, segment: Segment, second: Second, name: str) -> Iterator[
     dsn = segment.dsn(segment.settings.alerts_database)
     if name == APART:
         alerts = segment.settings.alerts_database
-        second.alert_store(alerts)
+        live = Segment(segment.stack, second.hold(segment.settings, alerts))
         dsn = second.dsn(alerts, "twinpath_lab")
-        store = SecretStr(second.dsn(alerts, "twinpath_alerts"))
-        live = Segment(segment.stack, segment.settings.model_copy(update={"alerts_dsn": store}))
     segment.start_connector(connectors.ours(bed.stack.home, segment.settings))
     for rule in RULES:
         live.agents.start(rule)

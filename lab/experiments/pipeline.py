@@ -11,8 +11,6 @@ from contextlib import closing, contextmanager
 from itertools import count
 from typing import Any, NamedTuple
 
-from pydantic import SecretStr
-
 from lab.bench import connectors
 from lab.bench.bed import Segment
 from lab.bench.committing import Commits
@@ -112,10 +110,10 @@ def _group(field: Field, settings: Settings, place: int, agents: int, *, apart: 
     name, parameters = GROUPS[place]
     stack, rules = field.segment.stack, rules_of(place, agents)
     update: dict[str, Any] = {"consumer_group": name, "rule_parameters": settings.rule_parameters | parameters}
+    own = settings.model_copy(update=update)
     dsn = field.segment.dsn(settings.alerts_database)
     if apart and rules:
         store = f"{settings.alerts_database}_{name or 'first'}"
-        field.second.alert_store(store)
+        own = field.second.hold(own, store)
         dsn = field.second.dsn(store, "twinpath_lab")
-        update["alerts_dsn"] = SecretStr(field.second.dsn(store, "twinpath_alerts"))
-    return Group(Segment(stack, settings.model_copy(update=update)), dsn, rules)
+    return Group(Segment(stack, own), dsn, rules)

@@ -9,7 +9,6 @@ from contextlib import closing, contextmanager
 from typing import Literal
 
 import psycopg2
-from pydantic import SecretStr
 
 from lab.batch_runs import Summary, WarmSession
 from lab.bench import judging, table
@@ -113,10 +112,7 @@ class Poller:
 def store_apart(bed: Bed, second: Second) -> Iterator[Segment]:
     """A segment whose alert store is on the second server."""
     with bed.segment() as segment:
-        alerts = segment.settings.alerts_database
-        second.alert_store(alerts)
-        store = SecretStr(second.dsn(alerts, "twinpath_alerts"))
-        yield Segment(segment.stack, segment.settings.model_copy(update={"alerts_dsn": store}))
+        yield Segment(segment.stack, second.hold(segment.settings, segment.settings.alerts_database))
 
 
 def empty_store(second: Second, segment: Segment) -> None:

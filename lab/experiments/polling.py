@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
-from pydantic import SecretStr
 
 from lab.batch_runs import Summary, WarmSession, job_environment, warm_session
 from lab.bench import cpu
@@ -40,10 +39,8 @@ class Job(NamedTuple):
 def session(field: Field, name: str, parameters: dict[str, Any]) -> Iterator[WarmSession]:
     """A kept session whose alert store is on the second server; ready when the block begins."""
     settings = field.segment.settings
-    store = f"{settings.alerts_database}_batch_{name}"
-    field.second.alert_store(store)
-    dsn = SecretStr(field.second.dsn(store, "twinpath_alerts"))
-    given = settings.model_copy(update={"alerts_dsn": dsn, "rule_parameters": parameters})
+    held = field.second.hold(settings, f"{settings.alerts_database}_batch_{name}")
+    given = held.model_copy(update={"rule_parameters": parameters})
     environment = job_environment(given, field.segment.stack.credentials)
     with warm_session(environment, field.bed.folder / f"session-{name}.log") as warm:
         warm.ready()

@@ -3,23 +3,15 @@
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-import msgspec
-
+from lab.json_lines import read_lines
 from lab.measure.money import Payment
 from lab.operations import Operation, read_operations
 from twinpath.detection.workload import Label
-from twinpath.errors import ConfigurationError
 
 
 def read_labels(path: Path) -> Iterator[Label]:
     """The labels of a file, one JSON object a line."""
-    decoder = msgspec.json.Decoder(Label)
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                yield decoder.decode(line)
-            except msgspec.MsgspecError as error:
-                raise ConfigurationError(f"{path} line {number} is no label: {error}") from None
+    return read_lines(path, Label, "label")
 
 
 def read_payments(folder: Path, committed: Collection[int]) -> list[Payment]:
