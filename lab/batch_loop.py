@@ -1,12 +1,12 @@
 """The batch side without Airflow: one kept Spark session runs the job on an anchored schedule, the path's best case.
 
-From the beginning of the load on `safe` and then `naive-id` run every interval, and once more at the end, when `full`
-judges the whole table.
+From the beginning of the load on its modes run every interval, one after the other, and once more at the end; by
+default `safe`, `naive-id` and `naive-time`, with `full` judging the whole table at the end.
 """
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ from twinpath.process_usage import of_family
 from twinpath.settings import Settings
 
 OPTIONS = ("--read", "partitioned")
-EVERY_TIME: tuple[Mode, ...] = ("safe", "naive-id")
+EVERY_TIME: tuple[Mode, ...] = ("safe", "naive-id", "naive-time")
 AT_THE_END: tuple[Mode, ...] = (*EVERY_TIME, "full")
 
 
@@ -34,9 +34,18 @@ class BatchLoop:
 
     begins_at = 0.0
 
-    def __init__(self, session: WarmSession, interval_s: float, progress: Progress) -> None:
+    def __init__(
+        self,
+        session: WarmSession,
+        interval_s: float,
+        progress: Progress,
+        every_time: Sequence[Mode] = EVERY_TIME,
+        at_the_end: Sequence[Mode] = AT_THE_END,
+    ) -> None:
         self._session = session
         self._interval_s = interval_s
+        self._every_time = every_time
+        self._at_the_end = at_the_end
         self._progress = progress
         self._runs: list[BatchRun] = []
         self._over = threading.Event()
@@ -46,7 +55,7 @@ class BatchLoop:
     def begin_batch(self) -> None:
         """Switch the schedule on."""
         self._progress.say(
-            f"batch: {', then '.join(EVERY_TIME)} every {self._interval_s:g} s in one kept Spark session"
+            f"batch: {', then '.join(self._every_time)} every {self._interval_s:g} s in one kept Spark session"
         )
         self._thread.start()
 
@@ -56,7 +65,7 @@ class BatchLoop:
             self.stop()
             if self._fault is not None:
                 raise self._fault
-            for mode in AT_THE_END:
+            for mode in self._at_the_end:
                 self._run(mode, "manual", datetime.now(tz=UTC))
             step.done = "done"
             scheduled = sum(one.kind == "scheduled" for one in self._runs)
@@ -73,7 +82,7 @@ class BatchLoop:
         try:
             due = datetime.now(tz=UTC) + timedelta(seconds=self._interval_s)
             while not self._over.wait(max(0.0, (due - datetime.now(tz=UTC)).total_seconds())):
-                for mode in EVERY_TIME:
+                for mode in self._every_time:
                     self._run(mode, "scheduled", due)
                 due += timedelta(seconds=self._interval_s)
         except Exception as error:
@@ -97,16 +106,23 @@ class BatchLoop:
 
 
 @contextmanager
-def batch_loop(stack: Stack, settings: Settings, folder: Path, interval_s: float) -> Iterator[BatchLoop]:
+def batch_loop(
+    stack: Stack,
+    settings: Settings,
+    folder: Path,
+    interval_s: float,
+    every_time: Sequence[Mode] = EVERY_TIME,
+    at_the_end: Sequence[Mode] = AT_THE_END,
+) -> Iterator[BatchLoop]:
     """A kept session for the block, open and warmed by a run of each mode on the empty table."""
     environment = job_environment(settings, stack.credentials)
     with warm_session(environment, folder / "batch-session.log") as session:
         with stack.progress.step("batch: a kept Spark session, warmed by a run of each mode") as step:
             session.ready()
-            for mode in AT_THE_END:
+            for mode in at_the_end:
                 session.run(["--mode", mode, *OPTIONS])
             step.done = "ready"
-        loop = BatchLoop(session, interval_s, stack.progress)
+        loop = BatchLoop(session, interval_s, stack.progress, every_time, at_the_end)
         try:
             yield loop
         finally:

@@ -1,11 +1,11 @@
 """The batch side of a run: Airflow schedules `fraud_batch` while the load runs; more runs when everything is written.
 
-From mid-load on `safe` runs by its schedule, every minute. `naive-id` runs once in mid-load and once at the end, so
-that what it misses is missed by a watermark that a real run set.
+From `begin` on `safe` runs by its schedule, every minute. `naive-id`, where it is wanted, runs once then and once at
+the end, so that what it misses is missed by a watermark that a real run set.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,10 +20,12 @@ from twinpath.errors import ServiceFault
 DAG = "fraud_batch"
 SCHEDULE = "* * * * *"
 INTERVAL_S = 60.0  # of that schedule
-AT_THE_END: tuple[Mode, ...] = ("safe", "naive-id")
+SCHEDULED: Mode = "safe"
+AT_THE_END: tuple[Mode, ...] = (SCHEDULED, "naive-id")
 TIMEOUT_S = 180.0  # for one run, those queued before it included
 EVERY_S = 0.5
 ENDED = ("success", "failed")
+BESIDE_A_RUN = ("schedule", "check")  # parts of a run before its task was queued, and after its alerts were committed
 
 
 class BatchRun(msgspec.Struct, frozen=True):
@@ -44,15 +46,16 @@ class BatchRun(msgspec.Struct, frozen=True):
 class BatchSide:
     """The runs of `fraud_batch` of one Airflow."""
 
-    def __init__(self, airflow: Airflow, progress: Progress) -> None:
+    def __init__(self, airflow: Airflow, progress: Progress, modes: Sequence[Mode] = AT_THE_END) -> None:
+        self._modes = modes
         self._airflow = airflow
         self._api = airflow.api
         self._progress = progress
         self._triggered: list[str] = []
 
     def begin(self) -> None:
-        """Ask for a run of `naive-id`, and switch the schedule on."""
-        self._trigger(["naive-id"])
+        """Ask for a run of each mode that is not scheduled, and switch the schedule on."""
+        self._trigger(mode for mode in self._modes if mode != SCHEDULED)
         self._api.switch_on(DAG)
         self._progress.say(f"airflow: {DAG} switched on, --mode safe every minute")
 
@@ -65,7 +68,7 @@ class BatchSide:
     def finish(self) -> list[BatchRun]:
         """Run each mode once more, wait for everything that was asked for, and tell of every run that has ended."""
         with self._progress.step("batch: one more run of each mode") as step:
-            self._trigger(AT_THE_END)
+            self._trigger(self._modes)
             deadline = time.monotonic() + TIMEOUT_S * len(self._triggered)
             while left := [one for one in self._triggered if self._state(one) not in ENDED]:
                 if time.monotonic() > deadline:
@@ -97,6 +100,11 @@ class BatchSide:
             summary=summary,
             seconds=parts(found["run_after"], tasks["judge"], tasks["check"], summary.seconds),
         )
+
+
+def run_seconds(seconds: Mapping[str, float]) -> float:
+    """Of a run's seconds by part, those from its task being queued until its alerts were committed."""
+    return sum(value for part, value in seconds.items() if part not in BESIDE_A_RUN)
 
 
 def parts(run_after: str, judge: dict[str, Any], check: dict[str, Any], job: dict[str, float]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from lab.batch_side import INTERVAL_S, SCHEDULE, BatchRun, BatchSide
+from lab.batch_side import INTERVAL_S, SCHEDULE, SCHEDULED, BatchRun, BatchSide
 from lab.console import Progress
 from lab.stack.airflow import Airflow
 from lab.stack.run_airflow import run_airflow
@@ -72,6 +72,30 @@ class Beside:
         """When everything is written: the last runs."""
         runs = self._batch.finish()
         return BesideFound(runs, self._windows, expected(self._temperature.readings, self._temperature.begin))
+
+
+class BatchOnly:
+    """The batch path of an Airflow alone, `safe` each minute from the beginning of the load on."""
+
+    begins_at = 0.0
+
+    def __init__(self, airflow: Airflow, progress: Progress) -> None:
+        self._batch = BatchSide(airflow, progress, (SCHEDULED,))
+
+    def begin_batch(self) -> None:
+        """Switch the schedule on."""
+        self._batch.begin()
+
+    def finish(self) -> BesideFound:
+        """When everything is written: the last run."""
+        return BesideFound(self._batch.finish())
+
+
+@contextmanager
+def batch_only(stack: Stack, settings: Settings, folder: Path) -> Iterator[BatchOnly]:
+    """An Airflow of the run's own with the batch path at work."""
+    with run_airflow(stack, settings, SCHEDULE, folder) as airflow:
+        yield BatchOnly(airflow, stack.progress)
 
 
 @contextmanager

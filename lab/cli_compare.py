@@ -21,7 +21,8 @@ def compare(
     paths: Annotated[str, typer.Option(help="Which paths, by comma; agent is always one.")] = (
         "agent,spark_stream,spark_batch"
     ),
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each experiment; 5 for a published figure.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of it all; 5 for a published figure.")] = 1,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 for a missed performance goal too.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress on stderr.")] = False,
 ) -> None:
     """All paths under one load, proved equal, then what each costs; the last line is the path of the report."""
@@ -37,6 +38,6 @@ def compare(
         rate=rate or known.rate, duration_s=duration or known.duration_s, interval_s=interval or known.interval_s
     )
     given = {"seed": seed, "profile": workload}
-    path, passed = run(Progress(quiet=quiet), wanted, paths.split(","), size, rounds, **given)
+    path, passed = run(Progress(quiet=quiet), wanted, paths.split(","), size, rounds, strict=strict, **given)
     sys.stdout.write(f"{path}\n")
     raise typer.Exit(0 if passed else 1)

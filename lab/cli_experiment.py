@@ -99,7 +99,26 @@ def temperature(
     run_measurement(module, quiet, only, rounds=rounds, seconds=seconds, runs=runs, wal_mb=wal, seed=seed)
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (bill, consumers, crossover, temperature)
+def staleness(
+    rounds: Rounds = 5,
+    rate: Rate = 300,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds of each round; two intervals at least.")] = 20,
+    interval: Annotated[
+        list[float] | None, typer.Option(min=0.1, help="Seconds between two runs of the kept session; 1, 10.")
+    ] = None,
+    seed: Seed = 7,
+    only: Parts = None,
+    quiet: Quiet = False,
+) -> None:
+    """How late alerts are by agents, by a kept session at several intervals, by Airflow each minute (loop, airflow)."""
+    from lab.experiments import staleness as module
+
+    run_measurement(
+        module, quiet, only, rounds=rounds, rate=rate, seconds=seconds, intervals=tuple(interval or (1, 10)), seed=seed
+    )
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (staleness, bill, consumers, crossover, temperature)
 
 
 def group(parent: typer.Typer, wrapped: Callable[[Callable[..., None]], Callable[..., None]]) -> typer.Typer:

@@ -1,15 +1,20 @@
 """Commands on the folders of runs. Registered in lab/cli.py."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 From = Annotated[str | None, typer.Option("--from", help="Folder, name or id of a run; the newest when left out.")]
+Publish = Annotated[
+    Path | None,
+    typer.Option(help="Copy figures and page into this folder, for a repository; also prints the headline table."),
+]
 Run = Annotated[str, typer.Argument(help="Folder, name or id of a run.")]
 
 
-def report(source: From = None) -> None:
+def report(source: From = None, publish: Publish = None) -> None:
     """Make report.html of a run anew from its saved data, without any service; prints its path."""
     from lab.report.html.index import write_index
     from lab.report.html.page import render
@@ -17,6 +22,14 @@ def report(source: From = None) -> None:
     from lab.runs import RUNS
 
     folder = latest_run() if source is None else find_run(source)
+    if publish is not None:
+        from lab.report.publish import headline_table
+        from lab.report.publish import publish as copy
+        from lab.report.saved import read_summary
+
+        path = copy(folder, publish)
+        sys.stdout.write("\n".join([*headline_table(read_summary(publish)), "", str(path), ""]))
+        return
     path = render(folder)
     if folder.resolve().parent == RUNS:
         write_index(RUNS)

@@ -16,7 +16,7 @@ from lab.beside import BesideFound, OpenSides, Sides, beside
 from lab.console import Progress
 from lab.load import Load, LoadResult, announced, said, workload_of
 from lab.log_fed import LogFed
-from lab.measure import fence, witness
+from lab.measure import fence, lag, witness
 from lab.measure.comparison import compare_run
 from lab.measure.evidence import Evidence
 from lab.measure.labels import read_payments
@@ -104,8 +104,9 @@ class Demo:
         if sides and not sides.begins_at:
             sides.begin_batch()
         mid_load = [(sides.begins_at, sides.begin_batch)] if sides and sides.begins_at else []
-        load, first_event = self._load(mid_load)
-        ends = self._wait_until_judged()
+        with lag.watched(lab, self._settings.slot, self._paths.metrics, self._folder / lag.FILE):
+            load, first_event = self._load(mid_load)
+            ends = self._wait_until_judged()
         commits = witness.commit_lsns(lab, start_lsn, fence.current_lsn(lab))
         finished = datetime.now(tz=UTC)
         return Judged(load, ends, commits, began, finished, (began + self._warm_up, first_event or finished))

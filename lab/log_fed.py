@@ -41,6 +41,11 @@ class LogFed:
         of_stream = {STREAM: [self._stream_usage]} if self._stream else {}
         return {AGENT: list(self._agents_usage.values()), **of_stream}
 
+    def metrics(self) -> dict[str, list[str]]:
+        """The pages of /metrics of each path that was started."""
+        of_stream = {STREAM: [f"{self._stream.url()}/metrics"]} if self._stream else {}
+        return {AGENT: [f"{self._agents.url(rule)}/metrics" for rule in RULES], **of_stream}
+
     def start(self) -> None:
         """Start all of them; the agents own their partitions when this returns, the stream is on its way."""
         if self._stream:

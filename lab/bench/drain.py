@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import httpx
 import msgspec
 import psutil
 
 from lab.bench.bed import Segment
 from lab.bench.cpu import own
 from lab.bench.result import Figure
+from lab.scrape import Metrics, scrape
 from lab.stack import process
 from twinpath.errors import ServiceFault
 
@@ -21,7 +21,6 @@ START_S = 60.0
 TIMEOUT_S = 300.0
 STALL = "twinpath_agent_checkpoint_stall_seconds"
 STALL_LIMIT_S = "0.005"
-Metrics = dict[str, float]
 
 
 class Look(msgspec.Struct):
@@ -136,16 +135,6 @@ def histogram(metrics: Metrics) -> dict[str, float]:
     """The stall histogram: upper end in seconds -> turns at or below it."""
     ends = {re.fullmatch(rf'{STALL}_bucket{{le="(.*)"}}', name): value for name, value in metrics.items()}
     return {found[1]: value for found, value in ends.items() if found is not None}
-
-
-def scrape(url: str) -> Metrics:
-    """The lines of a Prometheus page; the label `rule` is left out of the names."""
-    page = httpx.get(url, timeout=10).text
-    found: Metrics = {}
-    for name, labels, value in re.findall(r"^(\w+)(\{[^}]*\})? (\S+)$", page, re.MULTILINE):
-        kept = [one for one in re.findall(r'\w+="[^"]*"', labels) if not one.startswith("rule=")]
-        found[name + (f"{{{','.join(kept)}}}" if kept else "")] = float(value)
-    return found
 
 
 def memory_mb(one: psutil.Process) -> dict[str, Figure]:

@@ -4,19 +4,27 @@ from pathlib import Path
 from typing import Any
 
 from lab.console import command_line
-from lab.experiments import bill, consumers, crossover, temperature
+from lab.experiments import bill, consumers, crossover, staleness, temperature
 from lab.stack.stack import Stack
 
-MODULES = {"bill": bill, "consumers": consumers, "crossover": crossover, "temperature": temperature}
-SMALL_GRID = crossover.Grid(rates=(100, 500), rows=(10_000, 200_000), seconds=5, polls=2)
+MODULES = {
+    "staleness": staleness,
+    "bill": bill,
+    "consumers": consumers,
+    "crossover": crossover,
+    "temperature": temperature,
+}
+SMALL_GRID = crossover.Grid(rates=(100, 500, 2_000), rows=(10_000, 500_000), seconds=4, polls=2)
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "default": {
-        "bill": {"rate": 300, "seconds": 8.0, "rows": 200_000, "interval": 1.0},
+        "staleness": {"rate": 300, "seconds": 20.0, "intervals": (1.0, 10.0)},
+        "bill": {"rate": 1_000, "seconds": 6.0, "rows": 1_000_000, "interval": 1.0},
         "consumers": {"rate": 300, "seconds": 6.0, "rows": 50_000, "interval": 3.0, "consumers": 3},
         "crossover": {"grid": SMALL_GRID},
         "temperature": {"seconds": 10, "runs": 144, "wal_mb": 32},
     },
     "stress": {
+        "staleness": {"rate": 500, "seconds": 30.0, "intervals": (1.0, 10.0)},
         "bill": {"rate": 1_000, "seconds": 10.0, "rows": 1_000_000, "interval": 1.0},
         "consumers": {"rate": 300, "seconds": 8.0, "rows": 100_000, "interval": 4.0, "consumers": 4},
         "crossover": {"grid": crossover.Grid()},

@@ -196,6 +196,23 @@ class Claim(msgspec.Struct, frozen=True):
     section: str = ""
 
 
+class RoundFigures(msgspec.Struct, frozen=True):
+    """One round of the main run: by path, latencies after the warm-up where they are told apart; `verdict` is true
+    when every goal of correctness was met; alerts are those that the rules call for."""
+
+    number: int
+    run_id: str
+    seed: int
+    verdict: bool
+    rows_inserted: int
+    alerts: int
+    missing: dict[str, int]
+    extra: dict[str, int]
+    unexplained: dict[str, int]
+    p50_ms: dict[str, float | None]
+    p90_ms: dict[str, float | None]
+
+
 class Summary(msgspec.Struct, frozen=True):
     """The whole file."""
 
@@ -223,6 +240,7 @@ class Summary(msgspec.Struct, frozen=True):
     claims: list[Claim] = []
     postgres_bill: dict[str, PhaseCost] = {}
     experiments: dict[str, ExperimentFigures] = {}
+    rounds: list[RoundFigures] = []
 
 
 def schema() -> bytes:

@@ -7,6 +7,7 @@ import msgspec
 
 from lab.measure.verdict import PATH as AGENT
 from lab.report.money import markdown_lines
+from lab.report.rounds import markdown_lines as rounds_lines
 from lab.report.tables import escaped, table
 from lab.report.words import named
 
@@ -18,8 +19,9 @@ def markdown(summary: dict[str, Any]) -> str:
     """The summary for people: verdict first."""
     path = summary["paths"][AGENT]
     workload = summary["workload"]
+    kind = "comparison" if summary.get("batch_scheduler") == "loop" else "demo"
     lines = [
-        f"# Twinpath demo {summary['run_id']}: {summary['verdict']}",
+        f"# Twinpath {kind} {summary['run_id']}: {summary['verdict']}",
         "",
         f"{workload['rows_inserted']} rows were committed at {workload['achieved_rate']}/s "
         f"(offered {workload['rate']:.0f}/s, profile {workload['profile']}, seed {summary['seed']}), "
@@ -34,7 +36,7 @@ def markdown(summary: dict[str, Any]) -> str:
         measured = named(goal["measured"], goal.get("transactions", {}))
         cells = ["met" if goal["ok"] else "MISSED", goal["text"], goal["target"], measured]
         lines.append(f"| {' | '.join(escaped(str(cell)) for cell in cells)} |")
-    lines += [*_paths(summary), *_latency(summary), *_losses(summary), *markdown_lines(summary)]
+    lines += [*rounds_lines(summary), *_paths(summary), *_latency(summary), *_losses(summary), *markdown_lines(summary)]
     lines += [*_airflow(summary), *_temperature(summary), *_differences(summary)]
     lines += ["", f"Environment: {escaped(msgspec.json.encode(summary['environment']).decode())}", ""]
     return "\n".join(lines)

@@ -14,6 +14,8 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from lab.measure import lag
+from lab.measure.lag import Behind
 from lab.measure.latency import HOPS, Sample, plain_text
 from lab.operations import Operation
 from lab.report.model import SCHEMA_VERSION, Summary
@@ -35,7 +37,8 @@ class File(msgspec.Struct, frozen=True):
 
 class Saved(msgspec.Struct, frozen=True):
     """A run: samples by path; committed holds, by whole second since the load began, the rows written; notes are what
-    a reader must know of the data before believing it; experiments are those that were run into the same folder."""
+    a reader must know of the data before believing it; experiments are those that were run into the same folder;
+    behind is how far behind everything was, by the second."""
 
     folder: Path
     summary: Summary
@@ -44,6 +47,7 @@ class Saved(msgspec.Struct, frozen=True):
     files: list[File]
     notes: list[str]
     experiments: Experiments
+    behind: list[Behind] = []
 
 
 def read_run(folder: Path) -> Saved:
@@ -55,7 +59,8 @@ def read_run(folder: Path) -> Saved:
     experiments = read_experiments(folder)
     notes += [f"{name} is of an experiment that this version does not know: left out." for name in experiments.unknown]
     committed = _committed(folder / OPERATIONS, summary, notes)
-    return Saved(folder, summary, samples, committed, _files(folder), notes, experiments)
+    behind = _behind(folder / lag.FILE, notes)
+    return Saved(folder, summary, samples, committed, _files(folder), notes, experiments, behind)
 
 
 def read_summary(folder: Path) -> Summary:
@@ -176,6 +181,15 @@ def _committed(path: Path, summary: Summary, notes: list[str]) -> dict[int, int]
                 second = int((one.done_us - began_us) // 1e6)
                 found[second] = found.get(second, 0) + 1
     return found
+
+
+def _behind(path: Path, notes: list[str]) -> list[Behind]:
+    """What was looked at by the second; none in a run of an older version."""
+    try:
+        return lag.read(path) if path.exists() else []
+    except (ValueError, KeyError, TypeError, csv.Error):
+        notes.append(f"{path.name} breaks off or was changed: lag and retained WAL are not drawn.")
+        return []
 
 
 def _files(folder: Path) -> list[File]:

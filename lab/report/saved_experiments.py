@@ -11,12 +11,13 @@ from lab.experiments.crossover_result import CrossoverResult
 from twinpath.errors import ConfigurationError
 
 PREFIX = "experiment-"
-NAMES = ("bill", "consumers", "crossover", "temperature")
+NAMES = ("staleness", "bill", "consumers", "crossover", "temperature")
 
 
 class Experiments(msgspec.Struct, frozen=True):
     """Those of a folder, None where there is none; `unknown` are the files of others, which are left out."""
 
+    staleness: Result | None = None
     bill: Result | None = None
     consumers: Result | None = None
     crossover: CrossoverResult | None = None

@@ -8,9 +8,9 @@ import httpx
 import psutil
 import pytest
 
-from lab.bench.drain import scrape
 from lab.measure import fence
 from lab.measure.agreement import compare_log
+from lab.scrape import scrape
 from lab.stack import process
 from lab.stack.spark_stream import SparkStream
 from tests.conftest import Line, wait_for

@@ -33,6 +33,7 @@ from tests.unit.made_experiments import (
     bill_result,
     consumers_result,
     crossover_result,
+    staleness_result,
     temperature_result,
     write_experiments,
 )
@@ -40,8 +41,14 @@ from tests.unit.saved_runs import write_run
 from tests.unit.test_report_page import absent, page_of
 from twinpath.errors import ConfigurationError
 
-SECTIONS = ["bill", "consumers", "crossover", "one-row"]
-CHARTS = ["postgres-bill.svg", "consumers-cpu.svg", "consumers-statements.svg", "crossover.svg"]
+SECTIONS = ["staleness-by-interval", "bill", "consumers", "crossover", "one-row"]
+CHARTS = [
+    "staleness-by-interval.svg",
+    "postgres-bill.svg",
+    "consumers-cpu.svg",
+    "consumers-statements.svg",
+    "crossover.svg",
+]
 
 
 def judged(**results: Result) -> dict[str, str]:
@@ -98,6 +105,20 @@ def test_p8_of_a_load_that_it_does_not_mean_is_shown_and_not_judged(tmp_path: Pa
     assert "P8 (performance)" in (folder / "summary.md").read_text()
 
 
+def test_p3_is_judged_for_the_tuned_loop_and_for_airflow_at_the_median_and_at_p99(tmp_path: Path) -> None:
+    folder = write_experiments(write_run(tmp_path / "run"), staleness_result(agent_ms=25.0))
+    add(folder)
+    found = [one for one in read_summary(folder).goals if one.kind == "performance"]
+    assert [(one.id, one.ok, one.measured["median"]) for one in found] == [
+        ("P3-1", True, 44.0), ("P3-2", True, 44.0), ("P3-3", False, 1680.0), ("P3-4", True, 1680.0),
+    ]  # fmt: skip
+
+
+def test_the_first_screen_says_which_side_is_cheaper_for_the_load_that_was_measured(folder: Path) -> None:
+    text, _ = page_of(folder)
+    assert "For 2,000 rows/s into a table of 1,000,000 rows CDC costs PostgreSQL less where alerts are wanted" in text
+
+
 def test_adding_twice_changes_nothing_and_what_is_gone_is_taken_out(folder: Path) -> None:
     before = summary_of(folder)
     add(folder)
@@ -117,7 +138,7 @@ def test_the_summary_with_experiments_fits_its_schema_and_keeps_keys_that_the_mo
     found = summary_of(folder)
     jsonschema.validate(found, msgspec.json.decode(schema()))
     assert found["of_a_later_version"] == 1
-    assert set(found["experiments"]) == {"bill", "consumers", "crossover", "temperature"}
+    assert set(found["experiments"]) == {"staleness", "bill", "consumers", "crossover", "temperature"}
     assert found["experiments"]["temperature"]["not_publishable"] == ["fewer than 5 rounds: cdc, sql"]
 
 
@@ -212,12 +233,15 @@ def test_the_sentences_of_the_sections_tell_the_figures(folder: Path) -> None:
     assert "cost less from an interval of 1.26 s on, polls by the key at any interval that can be kept" in said
     assert "one look takes 902 ms at 1,000,000 rows" in said
     assert "equal at 1.26 s" in said
+    assert "Half of the alerts had come within 10 ms (agent, beside batch, kept session every 1 s), 1.10 s" in said
+    assert "Batch against agents at the median, in the same run: 110 (110 to 110) times with the batch, kept" in said
     assert "SQL takes 1.7 s of PostgreSQL's CPU and 576 statements; CDC would keep 3 programs with 729 MB" in said
 
 
 @pytest.mark.parametrize(
     ("result", "section"),
     [
+        (staleness_result(), "staleness-by-interval"),
         (bill_result(), "bill"),
         (consumers_result(), "consumers"),
         (crossover_result(), "crossover"),
@@ -231,6 +255,7 @@ def test_an_experiment_alone_gives_its_section_and_the_others_are_named(
     text, outline = page_of(write_experiments(write_run(tmp_path / "run"), result))
     assert [one for one in outline.sections if one in SECTIONS] == [section]
     names = {
+        "staleness-by-interval": "lateness by the interval",
         "bill": "what each side costs",
         "consumers": "n-th consumer",
         "crossover": "crossover",
@@ -247,7 +272,9 @@ def test_one_round_alone_has_no_interval_and_still_a_chart(tmp_path: Path) -> No
 
 
 def test_an_experiment_without_rounds_or_model_has_no_section(tmp_path: Path) -> None:
-    nothing = [Result(name, "a", "b", 7, {}, kind="experiment") for name in ("bill", "consumers", "temperature")]
+    nothing = [
+        Result(name, "a", "b", 7, {}, kind="experiment") for name in ("staleness", "bill", "consumers", "temperature")
+    ]
     bare = crossover_result()
     bare.model = None
     folder = write_experiments(write_run(tmp_path / "run"), *nothing, bare)

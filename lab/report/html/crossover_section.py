@@ -65,6 +65,24 @@ def crossover(result: CrossoverResult | None) -> Section | None:
     )
 
 
+def answer(result: CrossoverResult | None) -> str | None:
+    """CDC or batch, in one sentence, for the greatest load that was measured; None without a model."""
+    if result is None or result.model is None:
+        return None
+    at = Load(max(result.options["rates"]), max(result.options["rows"]), 1.0)
+    turn = turning_interval(result.model.fit.cdc, result.model.fit.safe, at)
+    floor_s = result.model.run_s.once(at.rows, at.rate)
+    load = f"For {at.rate:,.0f} rows/s into a table of {at.rows:,.0f} rows"
+    if turn is None:
+        return f"{load} CDC costs PostgreSQL less than polls that lose nothing, at any interval."
+    if turn <= floor_s:
+        return f"{load} polls that lose nothing cost PostgreSQL less than CDC, at any interval that they can keep."
+    return (
+        f"{load} CDC costs PostgreSQL less where alerts are wanted within {_interval(turn)}; polls that lose nothing "
+        "do where they may be later. For a load of yours: twinpath advise."
+    )
+
+
 def _chart(result: CrossoverResult, model: Model, at: Load, floor_s: float) -> Chart:
     turn = turning_interval(model.fit.cdc, model.fit.safe, at)
     longest = max(LONGEST_S, 2 * (turn or 0.0), *result.options["intervals_s"])

@@ -12,6 +12,7 @@ from lab.report.html.crossover_section import crossover
 from lab.report.html.lines import Axis, Look, Series, line_chart, look
 from lab.report.html.notes import notes_of
 from lab.report.html.one_row_section import one_row
+from lab.report.html.staleness_section import by_interval
 from lab.report.saved_experiments import Experiments, median_of, over_rounds, rounds_said, spread
 from lab.report.words import UNKNOWN, listed, whole
 
@@ -28,6 +29,7 @@ LONG |= {
 def by_name(found: Experiments) -> dict[str, Section | None]:
     """Each section by what it is called when it was not measured."""
     return {
+        "lateness by the interval of the batch job": by_interval(found.staleness),
         "what each side costs PostgreSQL": costs(found.bill),
         "the price of the n-th consumer": consumer_price(found.consumers),
         "crossover (from which load on which side is cheaper)": crossover(found.crossover),

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import numpy as np
 
+from lab.batch_side import run_seconds
 from lab.measure.latency import P99_LEAST, between
 from lab.report.html.blocks import Chart, Table
 from lab.report.html.lines import Axis, Look, Series, line_chart, look
@@ -15,19 +16,14 @@ from lab.report.words import duration, listed, tick, times, whole
 
 SPOTS = 400  # points of a line at the most
 MARKED = (10.0, 50.0, 90.0)
-BESIDE_A_RUN = ("schedule", "check")  # parts of a run before its task was queued, and after its alerts were committed
 CALM, COMPUTED = "calm", "computed"
 LEAST = {95.0: 200, 99.0: P99_LEAST, 99.9: 10_000}  # samples below which a percentile is not given
 SPECTRUM = (1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
 
 
-def run_seconds(summary: Summary) -> list[float]:
+def scheduled_runs(summary: Summary) -> list[float]:
     """Seconds of each scheduled run from its task being queued until its alerts were committed."""
-    return [
-        sum(seconds for part, seconds in one.seconds.items() if part not in BESIDE_A_RUN)
-        for one in summary.airflow_runs
-        if one.kind == "scheduled"
-    ]
+    return [run_seconds(one.seconds) for one in summary.airflow_runs if one.kind == "scheduled"]
 
 
 def computed_share(at_ms: float, interval_s: float, runs_s: Sequence[float]) -> float:
@@ -61,11 +57,11 @@ def staleness(saved: Saved) -> Chart | None:
         if values
     ]
     low, high = around([value for values in [*found.values(), *calm.values()] for value in values])
-    interval_s, runs_s = saved.summary.batch_interval_s, run_seconds(saved.summary)
+    interval_s, runs_s = saved.summary.batch_interval_s, scheduled_runs(saved.summary)
     if interval_s and runs_s:
         high = max(high, around([1000 * (interval_s + max(runs_s))])[1])
         name = f"computed: a run every {interval_s:.0f} s that takes {np.median(runs_s):.0f} s"
-        lines.append(Series(name, Look(COMPUTED, "circle"), _computed_line(low, high, interval_s, runs_s)))
+        lines.append(Series(name, Look(COMPUTED, "circle"), computed_line(low, high, interval_s, runs_s)))
     said = _staleness_said(found)
     title = "How long after its commit a payment had its alert"
     x = Axis("from commit of payment to commit of alert", low, high, tick, log=True)
@@ -109,7 +105,8 @@ def _marks(values: Sequence[float]) -> list[Point]:
     return [(_p(values, q), q) for q in MARKED]
 
 
-def _computed_line(low: float, high: float, interval_s: float, runs_s: Sequence[float]) -> list[Point]:
+def computed_line(low: float, high: float, interval_s: float, runs_s: Sequence[float]) -> list[Point]:
+    """`computed_share` at points of a logarithmic axis from low to high ms."""
     spots = [float(at) for at in np.geomspace(max(low, 1.0), high, SPOTS)]
     points = [(at, computed_share(at, interval_s, runs_s)) for at in spots]
     return [(at, share) for at, share in points if share > 0]

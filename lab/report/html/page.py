@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from lab.report.html import experiment_sections, losses, money, sections
 from lab.report.html.blocks import Section
+from lab.report.html.rounds_section import rounds
 from lab.report.html.svg import TEMPLATES, standing_alone
 from lab.report.html.verdict import head, headline
 from lab.report.saved import Saved, read_run
@@ -42,6 +43,7 @@ def _sections(saved: Saved) -> tuple[list[Section], list[str]]:
     summary = saved.summary
     measured = {
         "the paths side by side": headline(summary),
+        "rounds with other seeds": rounds(summary),
         "latency": sections.latency(saved),
         "hops": sections.where_time_goes(saved),
         "the run over time": sections.over_time(saved),
@@ -58,7 +60,7 @@ def _sections(saved: Saved) -> tuple[list[Section], list[str]]:
     found.insert(1 if measured["the paths side by side"] else 0, sections.definition(summary))
     found += [sections.environment(saved), sections.reproduce(saved), sections.limits(summary)]
     found.append(sections.raw_data(saved))
-    return found, [*(name for name, part in measured.items() if part is None), *sections.LATER]
+    return found, [name for name, part in measured.items() if part is None]
 
 
 def page(template: str, **values: object) -> str:

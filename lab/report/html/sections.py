@@ -7,7 +7,7 @@ from lab.report.claims import NOT_SHOWN, claims
 from lab.report.experiment_claims import claims as found_by_experiments
 from lab.report.html.blocks import Link, Section, Table, Text
 from lab.report.html.hop_charts import airflow_table, batch_runs, hops
-from lab.report.html.latency_charts import run_seconds, spectrum, staleness
+from lab.report.html.latency_charts import scheduled_runs, spectrum, staleness
 from lab.report.html.timeline import timeline
 from lab.report.model import Pair, Summary
 from lab.report.saved import SUMMARY, Saved
@@ -22,8 +22,6 @@ CAUSES = {
     "missed": "rows that were never read",
     None: "none found",
 }
-LATER = ("lag and retained WAL by time",)
-"""What the report is to show one day and no run measures yet."""
 
 
 def definition(summary: Summary) -> Section:
@@ -50,7 +48,7 @@ def latency(saved: Saved) -> Section | None:
     charts = [chart for chart in (staleness(saved), spectrum(saved)) if chart]
     summary = saved.summary
     notes = []
-    if charts and summary.batch_interval_s and run_seconds(summary):
+    if charts and summary.batch_interval_s and scheduled_runs(summary):
         notes.append(
             "Computed: the wait is uniform over the interval, and a run takes what the scheduled runs took from their "
             "start until their alerts were committed. The measured batch curve also holds payments from before the "

@@ -1,6 +1,6 @@
 """The run on one time axis: rows committed, latency by the second, runs of the batch job, and what was killed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -31,6 +31,8 @@ NAME_ROOM = 0.4  # decades of the axis for the name of a fault
 MARKS = 8  # on a line, beside its dashes
 TITLE = 18
 WAITING = ("schedule", "queue")
+MB = 2**20
+WAL = Look("rows", "circle")
 TITLE_TEXT = "The run, second by second"
 
 
@@ -86,6 +88,9 @@ def _drawn(saved: Saved, seconds: dict[str, dict[int, list[float]]], said: str, 
     if saved.committed:
         frame, top = _rate(saved, time, width, top)
         shapes += frame
+    for title, lines_of, said_of in _behind(saved):
+        frame, top = _panel(title, lines_of, said_of, time, width, top)
+        shapes += frame
     begin = top
     shapes.append(svg.label("title", (4, top + 10), "latency: median of each second, up to its latest"))
     low, high = around(values)
@@ -131,6 +136,37 @@ def _rate(saved: Saved, time: Axis, width: int, top: float) -> tuple[list[str], 
     shapes = [svg.label("title", (4, top + 10), title), *frame.shapes]
     shapes.append(svg.line("line computed", (frame.x.begin, y), (frame.x.end, y)))
     shapes += plotted(Series("rows", Look("rows", "circle"), points), frame)
+    return shapes, top + TITLE + RATE + PANEL_GAP / 2
+
+
+def _behind(saved: Saved) -> list[tuple[str, list[Series], Callable[[float], str]]]:
+    """What lay between the writers and each path, second by second: title, lines, and how a tick reads."""
+    paths = list(dict.fromkeys(path for one in saved.behind for path in one.lag_records))
+    records = [
+        Series(
+            path,
+            look(path),
+            [(one.second, lag) for one in saved.behind if (lag := one.lag_records.get(path)) is not None],
+        )
+        for path in paths
+    ]
+    kept = [(one.second, one.wal_kept_bytes / MB) for one in saved.behind if one.wal_kept_bytes is not None]
+    panels = [
+        ("records in the topic that were not folded yet", [one for one in records if one.points], whole),
+        ("WAL that PostgreSQL keeps for the slot, MB", [Series("kept", WAL, kept)] if kept else [], whole),
+    ]
+    return [one for one in panels if one[1]]
+
+
+def _panel(
+    title: str, lines: Sequence[Series], said: Callable[[float], str], time: Axis, width: int, top: float
+) -> tuple[list[str], float]:
+    """Lines from 0 on, on the time axis of the others."""
+    most = max(value for one in lines for _, value in one.points)
+    frame = framed(time, Axis("", 0, 1.05 * max(most, 1.0), said), width, top + TITLE, RATE, bare=True)
+    shapes = [svg.label("title", (4, top + 10), title), *frame.shapes]
+    for one in lines:
+        shapes += plotted(one, frame)
     return shapes, top + TITLE + RATE + PANEL_GAP / 2
 
 

@@ -3,6 +3,7 @@
 import msgspec
 
 from lab.report.html.blocks import Section, Table
+from lab.report.html.crossover_section import answer
 from lab.report.html.lines import look
 from lab.report.model import Goal, PathFigures, Summary
 from lab.report.saved import Saved
@@ -38,7 +39,12 @@ def head(saved: Saved) -> Head:
     return Head(
         passed=passed,
         verdict="Pass" if passed else "Fail",
-        sentences=[_latency_said(summary), _equality_said(summary), *saved.notes],
+        sentences=[
+            *filter(None, [answer(saved.experiments.crossover)]),
+            _latency_said(summary),
+            _equality_said(summary),
+            *saved.notes,
+        ],
         tiles=[_tile(path, one) for path, one in summary.paths.items()],
         facts=_facts(summary),
         goals=goals_table(summary.goals),
