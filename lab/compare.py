@@ -13,8 +13,8 @@ from typing import NamedTuple
 from lab.batch_loop import batch_loop
 from lab.bench.result import LEAST_ROUNDS
 from lab.console import Progress
-from lab.demo import prove
 from lab.experiments.suite import run_all
+from lab.proof import prove
 from lab.report.experiments import add
 from lab.report.html.index import write_index
 from lab.report.html.page import render

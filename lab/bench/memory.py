@@ -1,12 +1,13 @@
 """What an agent keeps (P12): resident memory, bytes of a user, bytes of a checkpoint, stalls of its loop."""
 
 from lab.bench.bed import Bed, Segment
-from lab.bench.drain import Metrics, Running, histogram, memory_mb, stalls
+from lab.bench.drain import Running, histogram, memory_mb, stalls
 from lab.bench.envelopes import Stream, publish
 from lab.bench.result import Figure, Result
 from lab.bench.rounds import in_turn
 from lab.bench.throughput import RULE
 from lab.measure import fence
+from lab.scrape import Metrics
 from twinpath.detection.rules import RULES
 
 PART = "memory"

@@ -20,8 +20,8 @@ from lab.bench.goals import judged
 from lab.bench.result import Figure, Result, flat
 from lab.bench.statistics import percentiles
 from lab.beside import OpenSides, batch_only
-from lab.demo import Demo
 from lab.measure.latency import Sample, between, read_samples, write_samples
+from lab.proof import Proof
 from lab.report.summary import write_summary
 from lab.stack.stack import Stack
 from twinpath.errors import ServiceFault
@@ -119,7 +119,7 @@ def _run(bed: Bed, side: Side, run_id: str, rounds: int, rate: int, seed: int) -
     folder = bed.folder / PART / run_id
     folder.mkdir(parents=True)
     bed.progress.say(f"{PART}: {side.name}, {duration:.0f} s of load")
-    one = Demo(bed.stack, settings, folder, kills=False, stream=False, warm_up_s=warm_up_s)
+    one = Proof(bed.stack, settings, folder, kills=False, stream=False, warm_up_s=warm_up_s)
     try:
         with bed.metered() as usage:
             evidence = one.run(side.open)

@@ -7,7 +7,6 @@ import msgspec
 
 from lab.measure.verdict import PATH as AGENT
 from lab.report.money import markdown_lines
-from lab.report.rounds import markdown_lines as rounds_lines
 from lab.report.tables import escaped, table
 from lab.report.words import named
 
@@ -36,10 +35,40 @@ def markdown(summary: dict[str, Any]) -> str:
         measured = named(goal["measured"], goal.get("transactions", {}))
         cells = ["met" if goal["ok"] else "MISSED", goal["text"], goal["target"], measured]
         lines.append(f"| {' | '.join(escaped(str(cell)) for cell in cells)} |")
-    lines += [*rounds_lines(summary), *_paths(summary), *_latency(summary), *_losses(summary), *markdown_lines(summary)]
+    lines += [*_rounds(summary), *_paths(summary), *_latency(summary), *_losses(summary), *markdown_lines(summary)]
     lines += [*_airflow(summary), *_temperature(summary), *_differences(summary)]
     lines += ["", f"Environment: {escaped(msgspec.json.encode(summary['environment']).decode())}", ""]
     return "\n".join(lines)
+
+
+def _rounds(summary: dict[str, Any]) -> list[str]:
+    """The main run with other seeds."""
+    rounds = summary.get("rounds", [])
+    if not rounds:
+        return []
+    paths = list(rounds[0]["p50_ms"])
+    rows = [
+        [
+            one["number"],
+            one["seed"],
+            "pass" if one["verdict"] else "FAIL",
+            one["rows_inserted"],
+            one["alerts"],
+            sum(one["unexplained"].values()),
+            *(_cell(one["p50_ms"].get(path)) for path in paths),
+        ]
+        for one in rounds
+    ]
+    columns = [
+        "round",
+        "seed",
+        "verdict",
+        "rows",
+        "alerts wanted",
+        "unexplained",
+        *(f"{path} p50 ms" for path in paths),
+    ]
+    return ["", f"## {len(rounds)} rounds, each with a seed of its own", "", *table(columns, rows)]
 
 
 def _paths(summary: dict[str, Any]) -> list[str]:

@@ -12,8 +12,6 @@ import msgspec
 from lab.bench.statistics import Estimate, estimate
 from lab.report.model import Goal, PathFigures, RoundFigures, Summary
 from lab.report.saved import SUMMARY, read_summary
-from lab.report.tables import table
-from lab.report.words import UNKNOWN
 from lab.runs import write_whole
 
 FOLDER = "rounds"
@@ -89,33 +87,3 @@ def ratio_to(rounds: Sequence[RoundFigures], path: str, base: str, seed: int) ->
     pairs = [(one.p50_ms.get(path), one.p50_ms.get(base)) for one in rounds]
     values = [above / below for above, below in pairs if above is not None and below]
     return estimate(values, seed) if values and len(values) == len(pairs) else None
-
-
-def markdown_lines(summary: dict[str, Any]) -> list[str]:
-    """The rounds for people."""
-    rounds = summary.get("rounds", [])
-    if not rounds:
-        return []
-    paths = list(rounds[0]["p50_ms"])
-    rows = [
-        [
-            one["number"],
-            one["seed"],
-            "pass" if one["verdict"] else "FAIL",
-            one["rows_inserted"],
-            one["alerts"],
-            sum(one["unexplained"].values()),
-            *(UNKNOWN if one["p50_ms"].get(path) is None else one["p50_ms"][path] for path in paths),
-        ]
-        for one in rounds
-    ]
-    columns = [
-        "round",
-        "seed",
-        "verdict",
-        "rows",
-        "alerts wanted",
-        "unexplained",
-        *(f"{path} p50 ms" for path in paths),
-    ]
-    return ["", f"## {len(rounds)} rounds, each with a seed of its own", "", *table(columns, rows)]

@@ -43,7 +43,7 @@ def test_the_page_fits_its_window_and_the_answer_is_on_the_first_screen(
     assert found["inner"] == width
     assert found["width"] <= width, "no sideways scrolling of the page; tables scroll in their own box"
     assert found["paper"] == (DARK if dark else LIGHT)
-    assert found["drawings"] == 10, "each chart once"
+    assert found["drawings"] == 11, "each chart once"
     assert found["verdict"] < 150
     assert found["tiles"] < 900
     assert found["outside"] == [], "no text leaves its drawing"

@@ -72,15 +72,12 @@ def answer(result: CrossoverResult | None) -> str | None:
     at = Load(max(result.options["rates"]), max(result.options["rows"]), 1.0)
     turn = turning_interval(result.model.fit.cdc, result.model.fit.safe, at)
     floor_s = result.model.run_s.once(at.rows, at.rate)
-    load = f"For {at.rate:,.0f} rows/s into a table of {at.rows:,.0f} rows"
+    load = f"At {at.rate:,.0f} rows/s into {at.rows:,.0f} rows"
     if turn is None:
-        return f"{load} CDC costs PostgreSQL less than polls that lose nothing, at any interval."
+        return f"{load} CDC costs PostgreSQL less than loss-free polls at any interval."
     if turn <= floor_s:
-        return f"{load} polls that lose nothing cost PostgreSQL less than CDC, at any interval that they can keep."
-    return (
-        f"{load} CDC costs PostgreSQL less where alerts are wanted within {_interval(turn)}; polls that lose nothing "
-        "do where they may be later. For a load of yours: twinpath advise."
-    )
+        return f"{load} loss-free polls cost PostgreSQL less than CDC at any interval that they can keep."
+    return f"{load} CDC costs PostgreSQL less for alerts within {_interval(turn)}, loss-free polls for later ones."
 
 
 def _chart(result: CrossoverResult, model: Model, at: Load, floor_s: float) -> Chart:

@@ -43,7 +43,6 @@ def _sections(saved: Saved) -> tuple[list[Section], list[str]]:
     summary = saved.summary
     measured = {
         "the paths side by side": headline(summary),
-        "rounds with other seeds": rounds(summary),
         "latency": sections.latency(saved),
         "hops": sections.where_time_goes(saved),
         "the run over time": sections.over_time(saved),
@@ -57,7 +56,8 @@ def _sections(saved: Saved) -> tuple[list[Section], list[str]]:
         "claims": sections.claim_table(saved),
     }
     found = [part for part in measured.values() if part]
-    found.insert(1 if measured["the paths side by side"] else 0, sections.definition(summary))
+    place = 1 if measured["the paths side by side"] else 0
+    found[place:place] = [sections.definition(summary), *filter(None, [rounds(summary)])]
     found += [sections.environment(saved), sections.reproduce(saved), sections.limits(summary)]
     found.append(sections.raw_data(saved))
     return found, [name for name, part in measured.items() if part is None]
