@@ -81,14 +81,14 @@ def test_a_consumer_more_is_a_read_more_for_polling_and_nothing_for_the_log(stac
 @pytest.mark.long
 @pytest.mark.usefixtures("left_nothing")
 def test_agents_are_earlier_than_a_kept_session_for_the_same_payments(stack: Stack) -> None:
-    options = {"rounds": 2, "rate": 200, "seconds": 5.0, "intervals": (1.0,), "seed": 3}
+    options = {"rounds": 1, "rate": 200, "seconds": 8.0, "intervals": (1.0,), "seed": 3}
     result, page, path = staleness.measure(stack, parts=("loop",), **options, **COMMON)
     assert path.name == "experiment-staleness.json"
     loop = staleness.loop_of(1)
     late = [one.figures["latency_ms_p50"] for one in result.rounds if one.variant == loop]
     agents = [one.figures["latency_ms_p50"] for one in result.rounds if one.variant == staleness.beside(loop)]
-    assert len(late) == len(agents) == 2
+    assert len(late) == len(agents) == 1
     assert all(0 < ours < theirs for ours, theirs in zip(agents, late, strict=True) if ours and theirs)
     assert [goal.id for goal in result.goals][:1] == ["P3"]
     written(result, page, path)
-    assert f"| {loop} | 2 |" in page
+    assert f"| {loop} | 1 |" in page
