@@ -33,7 +33,7 @@ EVERY = [
 class Outline(HTMLParser):
     """Sections, drawings, ids, links and text of a page; fails on a tag that is not closed."""
 
-    VOID = frozenset({"meta", "link", "br"})
+    VOID = frozenset({"meta", "link", "br", "wbr"})
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from lab.report.html import experiment_sections, losses, money, sections
 from lab.report.html.blocks import Section
@@ -72,8 +72,13 @@ def page(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"drawing": Markup, "firm": firm}
+    environment.filters |= {"drawing": Markup, "firm": firm, "breakable": breakable}
     return environment.get_template(template).render(**values)
+
+
+def breakable(text: str) -> Markup:
+    """A name that may be broken behind each underscore, for the head of a column."""
+    return Markup(escape(text).replace("_", Markup("_<wbr>")))
 
 
 def firm(text: str) -> str:

@@ -43,7 +43,6 @@ def head(saved: Saved) -> Head:
             *filter(None, [answer(saved.experiments.crossover)]),
             _latency_said(summary),
             _equality_said(summary),
-            *saved.notes,
         ],
         tiles=[_tile(path, one) for path, one in summary.paths.items()],
         facts=_facts(summary),
