@@ -16,19 +16,20 @@ AGENT, STREAM, BATCH = "agent", "spark_stream", "spark_batch"
 NEAR_REAL_TIME_MS = 1_000.0  # our reading of the words: half of the alerts within a second
 CAPTURED = ("insert", "update", "middle update", "delete", "born and died", "update or delete")  # the last: older runs
 Samples = Mapping[str, Sequence[Sample]]
-NOT_SHOWN = (
-    "heavy load on PostgreSQL",
-    "OLTP unaffected",
-    "changes captured without querying tables",
-    "new agents without touching PostgreSQL",
-    "state bounded",
-    "scales with partitions and instances",
-    "hundreds of thousands of events per second",
-    "better for large analytical jobs",
-    "better suited for fraud detection (money)",
-    "polling cost negligible for the temperature case",
-    "polling scales badly with many consumers",
-)
+NOT_SHOWN = {
+    "heavy load on PostgreSQL": "twinpath experiment bill",
+    "OLTP unaffected": "twinpath experiment bill, twinpath bench capture --only writers",
+    "changes captured without querying tables": "twinpath experiment bill",
+    "new agents without touching PostgreSQL": "twinpath experiment consumers",
+    "state bounded": "twinpath bench agent --only memory",
+    "scales with partitions and instances": "twinpath bench agent --only speed",
+    "hundreds of thousands of events per second": "twinpath bench agent --only speed",
+    "better for large analytical jobs": "twinpath bench batch",
+    "better suited for fraud detection (money)": "twinpath compare, with batch",
+    "polling cost negligible for the temperature case": "twinpath experiment temperature",
+    "polling scales badly with many consumers": "twinpath experiment consumers",
+}
+"""What a run alone does not show, and what measures it."""
 
 
 def claims(summary: Summary, samples: Samples) -> list[Claim]:

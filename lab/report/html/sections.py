@@ -149,20 +149,24 @@ def complexity(summary: Summary) -> Section | None:
 
 
 def claim_table(saved: Saved) -> Section | None:
-    """Only sentences that this run can judge."""
+    """Every sentence: first those that this run can judge, then those that it cannot, with what does."""
     found = claims(saved.summary, saved.samples) + found_by_experiments(saved.experiments)
     if not found:
         return None
     rows = [[one.claim, one.measured, one.verdict] for one in found]
     shown = {one.claim for one in found}
-    left = [one for one in NOT_SHOWN if one not in shown]
-    notes = [f"Not shown by this run: {'; '.join(left)}.", "One run on one machine: no sentence is proved by it."]
+    rows += [
+        [one, f"not measured in this run; by {command}", "not shown here"]
+        for one, command in NOT_SHOWN.items()
+        if one not in shown
+    ]
+    notes = ["One run on one machine: no sentence is proved by it."]
     table = Table(
         "Sentences and figures",
         ["they say", "measured here", "verdict"],
         rows,
         texts=0,
-        to=[one.section for one in found],
+        to=[*(one.section for one in found), *[""] * (len(rows) - len(found))],
     )
     return Section("claims", "What people say, and what was measured", tables=[table], notes=notes)
 
