@@ -78,7 +78,7 @@ def page(template: str, **values: object) -> str:
 
 def breakable(text: str) -> Markup:
     """A name that may be broken behind each underscore, for the head of a column."""
-    return Markup(escape(text).replace("_", Markup("_<wbr>")))
+    return escape(text).replace("_", Markup("_<wbr>"))
 
 
 def firm(text: str) -> str:

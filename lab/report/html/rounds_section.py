@@ -42,7 +42,8 @@ def rounds(summary: Summary) -> Section | None:
     ]
     note = (
         "A round is the whole main run again, with a seed of its own; other charts and tables are of the first one. "
-        "Latencies are of payments committed after the warm-up. An interval is that of the median, by a bootstrap of the rounds; ratios are paired within a round."
+        "Latencies are of payments committed after the warm-up. An interval is that of the median, by a bootstrap of "
+        "the rounds; ratios are paired within a round."
     )
     return Section("rounds", f"{len(found)} rounds", tables=tables, notes=[note])
 
