@@ -226,6 +226,7 @@ experiment = cli_experiment.group(app, reader_may_leave)
 advise = app.command()(reader_may_leave(cli_advise.advise))
 report = app.command()(reader_may_leave(cli_report.report))
 compare_runs = app.command("compare-runs")(reader_may_leave(cli_report.compare_runs))
+lab_check = app.command("lab-check")(reader_may_leave(cli_report.lab_check))
 drill = app.command()(reader_may_leave(cli_drill.drill))
 check_source = app.command("check-source")(reader_may_leave(cli_source.check_source))
 

@@ -41,3 +41,23 @@ def compare_runs(a: Run, b: Run) -> None:
     from lab.report import moved
 
     sys.stdout.write(f"{moved.compare_runs(moved.find_run(a), moved.find_run(b))}\n")
+
+
+def lab_check(
+    answers: Annotated[Path, typer.Argument(help="Your file with lines `id: answer`, as in docs/lab-sheet.md.")],
+    source: From = None,
+) -> None:
+    """Hold the answers to the lab sheet against the figures of your own run; exit status 1 for a wrong one."""
+    from lab.lab_sheet import mark, read_answers
+    from lab.report.moved import find_run, latest_run
+    from lab.report.saved import read_summary
+
+    folder = latest_run() if source is None else find_run(source)
+    found = list(mark(read_answers(answers), read_summary(folder)))
+    for one in found:
+        verdict = {True: "right", False: "wrong", None: "open"}[one.ok]
+        why = "" if one.ok is not None else " (this run cannot tell)" if one.wanted is None else " (no answer)"
+        sys.stdout.write(f"{verdict:<5} {one.question.id}: {one.given or '-'}{why}\n")
+    right, wrong = sum(one.ok is True for one in found), sum(one.ok is False for one in found)
+    sys.stdout.write(f"{right} of {len(found)} right, {wrong} wrong, by {folder.name}\n")
+    raise typer.Exit(1 if wrong else 0)

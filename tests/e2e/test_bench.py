@@ -81,6 +81,7 @@ def figures(found: dict[str, Any], part: str, variant: str) -> dict[str, Any]:
     return one
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("left_nothing")
 def test_latency_measures_every_commit_of_ours_of_stock_and_of_the_bare_log(stack: Stack) -> None:
     pace = Pace(rate=400, seconds=2, settle_s=1, seed=3)
@@ -126,6 +127,7 @@ def test_agents_judge_every_event_of_the_topic_that_the_bare_loops_read(stack: S
     assert {goal["id"] for goal in found["goals"]} == {"P5", "P12"}
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("left_nothing")
 def test_capture_drains_the_whole_backlog_by_connectors_and_by_the_bare_reader(stack: Stack) -> None:
     options = {"rounds": 1, "rows": 5_000, "seconds": 1, "warm_events": 0, "seed": 3}
