@@ -94,6 +94,7 @@ def _unreachable(addresses: Iterable[tuple[str, int]]) -> Iterable[tuple[str, in
             yield address
 
 
+GONE = "its process is gone or halted, another program has its port, it does not answer"
 SET_UP = Check(
     "set-up",
     "Java or the jars are not there, and a service has to be started",
@@ -103,13 +104,13 @@ SET_UP = Check(
 )
 POSTGRES = Check(
     "postgres",
-    "its process is gone or halted, another program has its port, it does not answer",
+    GONE,
     "`twinpath up`; before that stop what has the port, or `PGPORT`",
     _service("postgres"),
 )
 KAFKA = Check(
     "kafka",
-    "likewise",
+    GONE,
     "`twinpath up`; before that stop what has the port, or `KAFKA_BOOTSTRAP_SERVERS`",
     _service("kafka"),
 )
@@ -122,7 +123,7 @@ LISTENER = Check(
 )
 CONNECT = Check(
     "connect",
-    "its process is gone or halted, another program has its port, it does not answer",
+    GONE,
     "`twinpath up`; before that stop what has the port, or `CONNECT_URL`",
     _service("connect"),
     needs=("listener",),
