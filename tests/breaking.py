@@ -36,6 +36,24 @@ Each row is a real stack on which one hop was broken on purpose. *Right* means t
 named the hop that was broken, with the cause in its evidence. *Healthy after it* means that the line that the doctor
 printed was run in a shell as it stands, after what its note asks for first, and that every hop held afterwards; where
 there is no line, after what the note says. Process ids and ports are those of the run."""
+TAIL = """
+What else hurts users of such stacks, and why it is no row here:
+
+- A slot that somebody drops and makes anew with the same plugin: **not seen**. PostgreSQL keeps no identity of a
+  slot, and Debezium goes on at the new one; what was committed in between is missing from the topic.
+- Records with or without `payload`, with or without schema, tombstones: all are read; the same tests hold them to
+  be no break.
+- Events sent again after a crash: agents drop them by position. Rows that commit late: a question of the batch
+  modes, [there](batch.md).
+- Times as integers of another unit, amounts as base64 whatever the connector says: `tests/unit/test_doctor.py`, on
+  the records.
+- `wal_level`: `up` starts PostgreSQL with the right one; `tests/integration/test_doctor.py` starts one without.
+- Missing Java or jars: the hop *set-up*, `tests/e2e/test_doctor.py`. Jars that do not fit one another: they are
+  locked by checksum.
+- Another Spark, no Java under Airflow; images that vanished, clients that do not fit Python: `up` and the locks
+  leave no choice there.
+- A login that nobody was told: `twinpath env` names its file.
+"""
 OURS = re.compile(r"^(PG\w+|RUN_ID|ALERTS_DSN|SOURCE_DSN|JARS_DIR|TWINPATH_\w+)$")
 
 
@@ -146,7 +164,7 @@ class Book:
         for row in self.rows:
             cells = (row.name, row.said.name, _shown(row.said.evidence), yes[row.right], _mend(row.said))
             lines.append(f"| {' | '.join(cells)} | {yes[row.mended]} |")
-        return "\n".join(lines) + "\n"
+        return "\n".join(lines) + "\n" + TAIL
 
 
 def _mend(hop: Hop) -> str:
