@@ -6,7 +6,7 @@ from functools import partial
 import msgspec
 import psycopg2
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient
 
 from lab.doctor.hop import AFRESH, AFRESH_NOTE, UP, Check, Finding, broken, holds
 from lab.doctor.services import alive, last_words

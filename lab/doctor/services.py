@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 import psutil
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient
 
 from lab.doctor.hop import RESTART, UP, Check, Finding, broken, holds
 from lab.doctor.view import View
@@ -15,11 +15,11 @@ from twinpath.errors import ChangeLogUnavailable, EnvironmentFault
 from twinpath.kafka_topic import LIBRDKAFKA
 
 ANSWER_S = 5.0
-OURS = {  # does our own server answer?
+OURS: dict[str, Callable[[View], bool]] = {  # does our own server answer?
     "postgres": lambda view: view.stack.postgres.answers(),
     "connect": lambda view: view.stack.connect.answers(),
-    "kafka": lambda view: True,  # the next hop asks it
-}  # fmt: skip
+    "kafka": lambda _view: True,  # the next hop asks it
+}
 
 
 def alive(view: View, name: str, mend: str = UP) -> Finding:
@@ -71,13 +71,13 @@ def _listener(view: View) -> Finding:
     servers = view.settings.kafka_bootstrap_servers
     client = AdminClient({"bootstrap.servers": servers}, logger=LIBRDKAFKA)
     try:
-        found = client.list_topics(timeout=ANSWER_S)  # type: ignore[no-untyped-call]
+        found = client.list_topics(timeout=ANSWER_S)
     except KafkaException as error:
         raise ChangeLogUnavailable(f"Kafka at {servers}: {error.args[0].str()}") from None
     if found.cluster_id != view.stack.kafka.cluster_id():
         evidence = f"{servers} is answered by another Kafka: cluster {found.cluster_id}"
         return broken(evidence, RESTART, f"wanted cluster {view.stack.kafka.cluster_id()}: stop the other one first")
-    addresses = [(broker.host, broker.port) for broker in found.brokers.values()]
+    addresses = [(str(broker.host), int(broker.port)) for broker in found.brokers.values()]
     unreachable = list(_unreachable(addresses))
     if unreachable:
         where = ", ".join(f"{host}:{port}" for host, port in unreachable)
