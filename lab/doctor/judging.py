@@ -86,11 +86,9 @@ class Member(msgspec.Struct, frozen=True):
 
 def _members(view: View, group: str) -> tuple[str, list[Member]]:
     """State and members of a consumer group."""
-    servers = view.settings.kafka_bootstrap_servers
+    client = AdminClient({"bootstrap.servers": view.settings.kafka_bootstrap_servers}, logger=LIBRDKAFKA)
     try:
-        future = AdminClient({"bootstrap.servers": servers}, logger=LIBRDKAFKA).describe_consumer_groups(
-            [group], request_timeout=TIMEOUT_S
-        )[group]
+        future = client.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group]
         found = future.result(timeout=TIMEOUT_S + 1)
     except KafkaException as error:
         raise ChangeLogUnavailable(f"group {group}: {error.args[0].str()}") from None

@@ -16,7 +16,8 @@ from confluent_kafka import Consumer
 
 from lab.console import Progress
 from lab.doctor import checks
-from lab.stack import connect, postgres, process
+from lab.stack import connect, kafka, postgres, process
+from lab.stack.scope import drop_database, drop_slot
 from lab.stack.stack import Stack
 from tests.breaking import Book, Break, Patient, reading_the_slot, try_break
 from tests.conftest import wait_for
@@ -41,7 +42,18 @@ def patient(stack: Stack) -> Iterator[Patient]:
     finally:
         for rule in RULES:
             one.stack.agents().stop_all(rule)
-        one.stack.scope().drop()
+        remove(one)
+
+
+def remove(patient: Patient) -> None:
+    """All that `twinpath up` made, as the superuser who made it."""
+    settings = patient.settings
+    connect.delete_connector(settings)
+    with closing(patient.stack.postgres.connect("postgres")) as session:
+        drop_slot(session, settings.slot)
+        for name in (settings.source_database, settings.alerts_database, settings.temperature_database):
+            drop_database(session, name)
+    kafka.delete_topics(settings, settings.prefix)
 
 
 def sql(*statements: str, database: str | None = None) -> Callable[[Patient], None]:
