@@ -170,7 +170,24 @@ BREAKS: dict[str, Break] = {
 }
 
 
-@pytest.mark.parametrize("name", BREAKS)
+TAKE_LONG = {  # each takes 5 to 10 s; those left in the normal suite break every hop but one once
+    "the connector's role may not read the table",
+    "the password of the connector's role was changed",
+    "publication dropped",
+    "deletes are not published",
+    "a forgotten slot keeps WAL",
+    "records flattened without FLATTENED",
+    "records as text, not JSON",
+    "topic keyed by id",
+    "another program in an agent's group",
+}
+
+
+def _marked(name: str) -> Any:
+    return pytest.param(name, marks=pytest.mark.long) if name in TAKE_LONG else name
+
+
+@pytest.mark.parametrize("name", [_marked(name) for name in BREAKS])
 def test_a_broken_hop_is_named_and_the_doctors_line_mends_it(patient: Patient, book: Book, name: str) -> None:
     with held:
         try_break(patient, name, BREAKS[name], book)
@@ -226,7 +243,7 @@ def test_the_bundle_has_every_part_and_no_password(patient: Patient, tmp_path: P
     assert parts["logs/planted.log"].endswith("FATAL *** password=*** in it\n")
     walked = [hop["name"] for hop in json.loads(parts["doctor.json"])["hops"]]
     assert walked[-1] == "group velocity", "a bundle has every hop"
-    assert json.loads(parts["settings.json"])["ALERTS_DSN"].endswith("password=***")
+    assert " password=*** " in json.loads(parts["settings.json"])["ALERTS_DSN"]
     assert json.loads(parts["connector.json"])["state"] == "RUNNING"
     versions: dict[str, Any] = json.loads(parts["versions.json"])
     assert versions["jars"].keys() == {"broker", "connect", "debezium"}
