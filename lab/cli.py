@@ -18,6 +18,7 @@ from lab import (
     cli_advise,
     cli_bench,
     cli_compare,
+    cli_doctor,
     cli_drill,
     cli_experiment,
     cli_report,
@@ -111,30 +112,6 @@ def down(
 
 @app.command()
 @reader_may_leave
-def status(json: Json = False) -> None:
-    """Every hop with a verdict: services, wal_level, slot, connector, topic, agents."""
-    from lab import hops
-    from lab.stack.stack import standard_stack
-
-    found = hops.walk(standard_stack(Progress(quiet=True)))
-    hops.show(found, as_json=json)
-    raise typer.Exit(0 if all(hop.ok for hop in found) else 4)
-
-
-@app.command()
-@reader_may_leave
-def doctor(json: Json = False) -> None:
-    """Walk the hops in order and name the first broken one, with its mend."""
-    from lab import hops
-    from lab.stack.stack import standard_stack
-
-    broken = hops.first_broken(hops.walk(standard_stack(Progress(quiet=True)), stop_at_first=True))
-    hops.show_diagnosis(broken, as_json=json)
-    raise typer.Exit(0 if broken is None else 4)
-
-
-@app.command()
-@reader_may_leave
 def env(
     export: Annotated[bool, typer.Option("--export", help="Lines for a shell, passwords included.")] = False,
 ) -> None:
@@ -216,6 +193,8 @@ def demo(
     raise typer.Exit(0 if passed else 1)
 
 
+status = app.command()(reader_may_leave(cli_doctor.status))
+doctor = app.command()(reader_may_leave(cli_doctor.doctor))
 compare = app.command()(reader_may_leave(cli_compare.compare))
 rules = app.command()(reader_may_leave(cli_store.rules))
 rebuild = app.command()(reader_may_leave(cli_store.rebuild))

@@ -42,6 +42,16 @@ def stack() -> Iterator[Stack]:
         yield one
 
 
+@pytest.fixture(scope="session")
+def book() -> Iterator[Any]:
+    """The table of injected breaks: rows of every module of a session, written when DOCTOR_TABLE names a file."""
+    from tests.breaking import Book  # noqa: PLC0415  it uses what is above
+
+    one = Book()
+    yield one
+    one.write()
+
+
 class Line:
     """One test's own database, topic, slot, groups and alert store on the shared stack."""
 

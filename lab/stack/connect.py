@@ -16,6 +16,7 @@ NAME = "connect"
 HEAP_MB = 768
 CONNECTOR_FILE = ROOT / "docker" / "connect" / "transactions.json"
 CALL_TIMEOUT_S = 30.0
+RESTART_S = 5.0
 
 
 class Connect:
@@ -35,13 +36,14 @@ class Connect:
 
     def wait(self) -> None:
         """Wait until *our* worker answers: the one on our Kafka cluster."""
-        process.wait_until(self._home, NAME, self._answers, 90, "its REST interface answered")
+        process.wait_until(self._home, NAME, self.answers, 90, "its REST interface answered")
 
     def stop(self) -> bool:
         """Tasks stop, offsets are flushed."""
         return process.stop(self._home, NAME, timeout_s=30)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """True when a worker answers that is ours: on our Kafka cluster."""
         try:
             found = httpx.get(self._settings.connect_url, timeout=5).json()
             httpx.get(f"{self._settings.connect_url}/connectors", timeout=5).raise_for_status()
@@ -126,7 +128,7 @@ def resume_connector(settings: Settings) -> None:
 
 
 def connector_state(settings: Settings) -> tuple[str, list[tuple[str, str]]]:
-    """State of the connector, and of each task with the first line of its trace.
+    """State of the connector, and of each task with the first line of its trace and what caused it.
 
     The connector's state is ABSENT when Connect does not know it.
     """
@@ -141,8 +143,40 @@ def connector_state(settings: Settings) -> tuple[str, list[tuple[str, str]]]:
         raise ServiceFault(
             f"Kafka Connect at {settings.connect_url} does not answer ({type(error).__name__})"
         ) from None
-    tasks = [(task["state"], task.get("trace", "").partition("\n")[0]) for task in found["tasks"]]
+    tasks = [(task["state"], _trace(task.get("trace", ""))) for task in found["tasks"]]
     return found["connector"]["state"], tasks
+
+
+def _trace(text: str) -> str:
+    """The first line of a Java trace, and its innermost cause."""
+    first, *causes = [line for line in text.splitlines() if not line.startswith("\t")] or [""]
+    cause = next((line for line in reversed(causes) if line.startswith("Caused by: ")), "")
+    return f"{first} ({cause[0].lower()}{cause[1:]})" if cause else first
+
+
+def configuration(settings: Settings) -> dict[str, str]:
+    """The connector's configuration as Connect has it; the password stands there by reference."""
+    url = f"{settings.connect_url}/connectors/{settings.connector}/config"
+    try:
+        answer = httpx.get(url, timeout=CALL_TIMEOUT_S)
+        answer.raise_for_status()
+        found: dict[str, str] = answer.json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise ServiceFault(f"Kafka Connect: GET {url} failed ({type(error).__name__})") from None
+    return found
+
+
+def wake_connector(settings: Settings) -> None:
+    """Have a paused or stopped connector go on, and start anew what FAILED; returns before its tasks run."""
+    state, tasks = connector_state(settings)
+    if state in ("PAUSED", "STOPPED"):
+        resume_connector(settings)
+    elif "FAILED" in (state, *(task for task, _ in tasks)):
+        url = f"{settings.connect_url}/connectors/{settings.connector}"
+        _call("POST", f"{url}/restart?includeTasks=true&onlyFailed=true")
+        deadline = time.monotonic() + RESTART_S
+        while any(task == "FAILED" for task, _ in connector_state(settings)[1]) and time.monotonic() < deadline:
+            time.sleep(0.05)  # Connect has accepted it; what it says of the tasks comes later
 
 
 def wait_for_offset(settings: Settings, timeout_s: float = 60.0) -> None:

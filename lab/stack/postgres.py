@@ -71,7 +71,7 @@ class Postgres:
 
     def wait(self) -> None:
         """Wait until *our* server answers: the one on our data folder."""
-        process.wait_until(self._home, NAME, self._answers, 60, "it accepted connections")
+        process.wait_until(self._home, NAME, self.answers, 60, "it accepted connections")
 
     def stop(self) -> bool:
         """Fast shutdown: sessions are ended, everything is written."""
@@ -95,7 +95,8 @@ class Postgres:
         connection.autocommit = True
         return connection
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """True when our own server answers; ServiceFault when it refuses the superuser's password."""
         try:
             with closing(self.connect("postgres")) as database, database.cursor() as cursor:
                 cursor.execute("SHOW data_directory")

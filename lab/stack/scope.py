@@ -111,8 +111,9 @@ class Scope:
         return kafka.topic_id(self.settings, self.settings.topic)
 
     def start_connector(self) -> None:
-        """Put the connector and wait for each of its tasks and for its slot."""
+        """Put the connector, wake one that was there, and wait for each of its tasks and for its slot."""
         connect.put_connector(self.settings, connect.connector_config(self._home, self.settings))
+        connect.wake_connector(self.settings)
         connect.wait_for_tasks(self.settings)
         self.wait_for_slot()
         connect.wait_for_offset(self.settings)

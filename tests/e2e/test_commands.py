@@ -233,7 +233,7 @@ def test_status_names_a_dead_broker_and_up_mends_it(shell: Shell) -> None:
     found = shell.run("status")
     assert found.returncode == 4
     assert "FAIL kafka" in found.stdout
-    assert "FAIL topic            cannot be seen: kafka does not run" in found.stdout
+    assert "FAIL topic            cannot be seen: listener does not hold" in found.stdout
     assert "Traceback" not in found.stderr
     shell.ok("up", "-q")
     deadline = time.monotonic() + 60

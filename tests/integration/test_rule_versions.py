@@ -8,8 +8,9 @@ import psycopg2
 import pytest
 from kafka import TopicPartition
 
-from lab import dead_letters, hops, versions, watch_alerts
+from lab import dead_letters, versions, watch_alerts
 from lab.console import Progress
+from lab.doctor import checks
 from lab.measure.agreement import compare_log
 from lab.stack import kafka, process
 from lab.stack.agents import Agents
@@ -367,5 +368,5 @@ def test_versions_are_listed_and_alerts_and_status_show_the_active_one(
 
     bring_up(strict)
     line.wait_until_judged(STRICTER)
-    (hop,) = [one for one in hops.walk(stack_of(line)) if one.name == "agent spending"]
+    (hop,) = [one for one in checks.walk(stack_of(line)) if one.name == "group spending"]
     assert f"version {STRICTER.version}, 0 records past its checkpoint; parameters changed" in hop.evidence

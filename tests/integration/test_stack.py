@@ -1,24 +1,21 @@
-"""The stack itself: ports, readiness, what it leaves behind, and the doctor."""
+"""The stack itself: ports, readiness, what it leaves behind."""
 
 import json
 import os
 import socket
 import stat
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing
 
 import httpx
 import psutil
 import pytest
 
-from lab import hops
 from lab.console import Progress
 from lab.stack import connect, process
 from lab.stack.home import STATE, Home
 from lab.stack.stack import Stack
 from lab.stack.sweep import sweep_private
-from tests.conftest import Line, wait_for
+from tests.conftest import Line
 from twinpath.errors import ConfigurationError, EnvironmentFault
 from twinpath.settings import load_settings
 
@@ -116,60 +113,3 @@ def test_a_session_that_the_lab_may_not_end_does_not_stop_the_removal_once_it_le
         "SELECT datname FROM pg_database WHERE datname = %s", [store_line.settings.alerts_database], "postgres"
     )
     assert found == []
-
-
-@pytest.fixture
-def whole(line: Line) -> Iterator[Stack]:
-    """A stack object that stands on the test's names, with both agents running."""
-    for rule in ("spending", "velocity"):
-        line.agents.start(rule)
-    for rule in ("spending", "velocity"):
-        line.agents.wait(rule)
-    yield Stack(line.stack.home, line.settings, Progress(quiet=True))
-
-
-def diagnosis(whole: Stack) -> str | None:
-    broken = hops.first_broken(hops.walk(whole, stop_at_first=True))
-    return None if broken is None else broken.name
-
-
-def sql(statement: str) -> Callable[[Stack, Line], None]:
-    def apply(whole: Stack, line: Line) -> None:
-        with closing(line.scope.open_as_lab(whole.settings.source_database)) as session, session.cursor() as cursor:
-            cursor.execute(statement.format(publication=whole.settings.publication))
-
-    return apply
-
-
-def fail_task(whole: Stack, line: Line) -> None:
-    config = connect.connector_config(whole.home, whole.settings)
-    connect.put_connector(whole.settings, config | {"publication.name": "missing"})
-    wait_for(lambda: connect.connector_state(whole.settings)[1][:1] not in ([], [("RUNNING", "")]), "a FAILED task")
-
-
-BREAKS: dict[str, tuple[str, Callable[[Stack, Line], None]]] = {
-    "replica identity": ("table", sql("ALTER TABLE transactions REPLICA IDENTITY DEFAULT")),
-    "no publication": ("publication", sql("DROP PUBLICATION {publication}")),
-    "table not published": ("publication", sql("ALTER PUBLICATION {publication} DROP TABLE transactions")),
-    "deletes not published": ("publication", sql("ALTER PUBLICATION {publication} SET (publish = 'insert, update')")),
-    "connector unknown": ("connector", lambda whole, line: connect.delete_connector(whole.settings)),
-    "task failed": ("connector", fail_task),
-    "agent killed": ("agent velocity", lambda whole, line: line.agents.kill("velocity")),
-}
-
-
-def drop_connector(whole: Stack, line: Line) -> None:
-    connect.delete_connector(whole.settings)
-    with closing(line.scope.open_as_lab("postgres")) as session, session.cursor() as cursor:
-        cursor.execute("SELECT pg_drop_replication_slot(%s)", [whole.settings.slot])
-
-
-BREAKS["slot dropped"] = ("slot", drop_connector)
-
-
-@pytest.mark.parametrize("name", BREAKS)
-def test_the_doctor_names_the_first_broken_hop(whole: Stack, line: Line, name: str) -> None:
-    hop, break_it = BREAKS[name]
-    assert diagnosis(whole) is None
-    break_it(whole, line)
-    assert diagnosis(whole) == hop
