@@ -48,6 +48,7 @@ class AgentFound(msgspec.Struct):
     counters_of_replay: dict[str, int]
     counters_of_log: dict[str, int]
     dead_letters: int
+    unreadable: int = 0
 
     @property
     def lost(self) -> int:
@@ -67,7 +68,7 @@ class AgentFound(msgspec.Struct):
     def equal(self) -> bool:
         """True when nothing differs from either oracle."""
         apart = (self.users_out_of_commit_order, self.users_with_other_state, self.users_with_other_history)
-        if self.lost or self.beyond or any(apart) or self.dead_letters:
+        if self.lost or self.beyond or any(apart) or self.dead_letters != self.unreadable:
             return False
         by_topic, by_log = _counted(self.counters, KINDS), _counted(self.counters, FOLDED)
         return by_topic == self.counters_of_replay and by_log == self.counters_of_log
@@ -87,6 +88,8 @@ class Found(msgspec.Struct):
     snapshot_rows: int
     stream: StreamDifference
     agents: list[AgentFound]
+    unreadable: int = 0
+    unreadable_wanted: int = 0
 
     @property
     def committed(self) -> int:
@@ -108,6 +111,8 @@ class Found(msgspec.Struct):
         wrong = [f"agent {one.rule} differs" for one in self.agents if not one.equal]
         if self.lost or self.extra:
             wrong.append(f"lost {self.lost}, extra {self.extra}")
+        if self.unreadable != self.unreadable_wanted:
+            wrong.append(f"unreadable records {self.unreadable}, wanted {self.unreadable_wanted}")
         if self.stream.disordered:
             wrong.append(f"out of order: users {self.stream.disordered}")
         return wrong
@@ -137,10 +142,13 @@ def compare_all(line: Line, folder: Path, start_lsn: int, ends: Mapping[int, int
     for change in with_snapshots(ordered, traces.snapshot_lsns, traces.interrupted):
         _tell(written, by_log, change)
     delivered, by_topic = Stream(), {rule.name: Replay(rule) for rule in line.rules}
-    for change in reference.topic_changes(line.settings, ends, decoder):
+    unreadable: list[str] = []
+    for change in reference.topic_changes(line.settings, ends, decoder, unreadable):
         _tell(delivered, by_topic, change)
     with closing(line.alerts()) as session:
         agents = [_agent(session, rule, by_topic[rule.name], by_log[rule.name], commits) for rule in line.rules]
+    for one in agents:
+        one.unreadable = len(unreadable)
     return Found(
         rows=_rows(operations, settled),
         changes_written=len(ordered),
@@ -153,6 +161,8 @@ def compare_all(line: Line, folder: Path, start_lsn: int, ends: Mapping[int, int
         snapshot_rows=delivered.snapshot_rows,
         stream=compare_streams(written, delivered),
         agents=agents,
+        unreadable=len(unreadable),
+        unreadable_wanted=traces.unreadable,
     )
 
 

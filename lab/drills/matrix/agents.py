@@ -62,7 +62,7 @@ def clocks_wrong(scene: Scene) -> None:
 
 def _change_places(scene: Scene, files: dict[str, Path]) -> Struck:
     struck = scene.faults.begun("clocks step by two hours")
-    stamped = {rule: at_work(lambda rule=rule: _stamped_wrong(scene, rule), f"{rule} stamps alerts") for rule in files}
+    stamped = {rule: at_work(partial(_stamped_wrong, scene, rule), f"{rule} stamps alerts") for rule in files}
     for file in files.values():
         file.write_text(str(-float(file.read_text())))
     struck.acted = all(stamped.values())

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple
 
 from lab.drills.held_work import HeldWork
-from lab.drills.matrix import agents, database, disks, links, processes, slot, snapshot
+from lab.drills.matrix import agents, database, disks, links, messages, processes, slot, snapshot
 from lab.drills.matrix.scene import Scene
 from lab.drills.work import BULKS, RECIPES, Recipe, Work
 from lab.drills.writers import WRITERS
@@ -153,11 +153,7 @@ MATRIX = (
     ),
     Drill(
         "F25", "unreadable records among live ones", "I1, I3, I11", "each a dead letter, neighbours unaffected",
-        proved_by=(
-            "tests/integration/test_agent.py::"
-            "test_unreadable_records_become_dead_letters_and_neighbours_are_unaffected",
-            "tests/unit/test_message_cases.py::test_a_message_becomes_exactly_what_the_catalogue_says",
-        ),
+        messages.unreadable_records,
     ),
     Drill(
         "F26", "columns added and widened; a used one dropped", "I1, I3, I10", "added: no effect; dropped: loud",
