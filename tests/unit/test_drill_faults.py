@@ -58,7 +58,8 @@ def test_a_wrong_clock_is_off_by_what_its_file_says_and_steps_with_it(tmp_path: 
     file.write_text("3600")
     code = (
         "import os, time\nfrom pathlib import Path\nright = time.clock_gettime_ns(time.CLOCK_REALTIME)\n"
-        "ahead = time.time_ns() - right\nPath(os.environ.get('TWINPATH_CLOCK_FILE') or os.devnull).write_text('-3600')\n"
+        "ahead = time.time_ns() - right\n"
+        "Path(os.environ.get('TWINPATH_CLOCK_FILE') or os.devnull).write_text('-3600')\n"
         "print(round(ahead / 1e9), round(time.time() - right / 1e9))"
     )
     folder = str(Path(clock.__file__).parent)
