@@ -81,7 +81,7 @@ def broker_disk_full(scene: Scene) -> None:
             scene.check(
                 "I10", f"loud within {LOUD_S:.0f} s", ended and loud_s < LOUD_S, f"it ended after {loud_s:.1f} s"
             )
-            scene.check_named("kafka")
+            scene.check_named(lambda hop: hop.name == "kafka")
         finally:
             (folder / FILLER).unlink()
         said = process.log_of(scene.home, kafka.NAME).read_text(errors="replace")
