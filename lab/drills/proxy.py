@@ -4,7 +4,9 @@ What each cut does to the connections that are open, and to those that come whil
 
 - reset: both ends get an RST; new ones get one, too.
 - black hole: nothing passes, and nobody is told; what was held back passes when the link is mended.
-- half-open: the server's end is closed and the client is not told: what it sends vanishes for ever. New ones work.
+- half-open: the server's end is closed and the client is not told: what it sends vanishes. New ones work. When the
+  link is mended, the client gets an RST as soon as it sends something, as a host answers that knows no such connection,
+  and at the latest when a keepalive probe would have come.
 - slow: every piece of up to 64 KiB arrives 200 ms later.
 - trickle: 1,000 bytes a second in each direction.
 """
@@ -25,6 +27,7 @@ PIECE_BYTES = 65_536
 LOOK_S = 0.05  # how often a waiting connection looks whether the link was cut
 DELAY_S = 0.2
 TRICKLE_BYTES, TRICKLE_S = 100, 0.1
+KEEPALIVE_S = 15.0
 RST = struct.pack("ii", 1, 0)  # SO_LINGER: close sends a reset and forgets what is unsent
 
 
@@ -36,6 +39,7 @@ class _Pair:
         self.server = server
         self.reset = False
         self.half_open = False
+        self.reset_at: float | None = None  # of a half-open one whose link was mended
         self.over = False
 
 
@@ -66,7 +70,11 @@ class Link:
 
     def mend(self) -> None:
         """Let everything pass again; what was reset or half-open stays so."""
-        self._cut = None
+        with self._lock:
+            self._cut = None
+            for pair in self._pairs:
+                if pair.half_open:
+                    pair.reset_at = time.monotonic() + KEEPALIVE_S
 
     def close(self) -> None:
         """End every connection, and listen no more."""
@@ -106,21 +114,22 @@ class Link:
                 if self._over or pair.reset:
                     break
                 if pair.half_open and source is pair.server:
-                    return self._leave_client(pair)
+                    pair.server.close()
+                    return  # the client's direction goes on, and passes nothing
+                if pair.reset_at is not None and time.monotonic() > pair.reset_at:
+                    pair.reset = True
+                    break
                 if select.select([source], [], [], LOOK_S)[0]:
                     data = source.recv(PIECE_BYTES)
                     if not data:
                         break
+                    pair.reset = pair.reset or pair.reset_at is not None
                     self._pass(pair, sink, data)
         except (OSError, ValueError):  # reset by an end, or closed by the other direction
             pass
         pair.over = True
         for one in (pair.client, pair.server):
             _reset(one) if pair.reset else one.close()
-
-    def _leave_client(self, pair: _Pair) -> None:
-        """The server sees the end of the connection; the client's direction goes on and passes nothing."""
-        pair.server.close()
 
     def _pass(self, pair: _Pair, sink: socket.socket, data: bytes) -> None:
         left = memoryview(data)

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from lab.drills import proxy
 from lab.drills.proxy import CUTS, DELAY_S, Cut, Link
 from lab.stack import process
 from twinpath.settings import LOOPBACK
@@ -113,18 +114,22 @@ def test_a_black_hole_tells_nobody_and_lets_everything_pass_when_it_is_over(link
     assert client.recv(10) == b"held"
 
 
-def test_half_open_ends_at_the_server_and_stays_silent_at_the_client(
+def test_half_open_ends_at_the_server_and_stays_silent_at_the_client_until_it_sends(
     link: Link, client: socket.socket, echo: Echo
 ) -> None:
     assert link.cut("half-open") == 1
     until(lambda: echo.ended == 1, "the server's end")
-    link.mend()
     client.sendall(b"into nothing")
     client.settimeout(0.3)
     with pytest.raises(TimeoutError):
         client.recv(1)
     with connected(link) as fresh:
         assert echoed(fresh, b"after") == b"after"
+    link.mend()
+    client.settimeout(5)
+    client.sendall(b"nobody knows this connection")
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
 
 
 @pytest.mark.parametrize(("how", "data", "least_s"), [("slow", b"x", 2 * DELAY_S), ("trickle", b"x" * 400, 0.3)])
@@ -139,6 +144,16 @@ def test_a_slow_link_takes_its_time_and_loses_nothing(
     began = time.monotonic()
     assert echoed(client, data) == data
     assert time.monotonic() - began < least_s
+
+
+def test_a_half_open_client_that_only_waits_hears_of_it_by_a_keepalive(
+    link: Link, client: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proxy, "KEEPALIVE_S", 0.2)
+    link.cut("half-open")
+    link.mend()
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
 
 
 def test_a_server_that_is_away_is_felt_at_once() -> None:
