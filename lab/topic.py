@@ -1,10 +1,14 @@
 """Reading the topic of the changes from beside it, on kafka-python: no consumer group, nothing committed."""
 
-from kafka import KafkaConsumer
+from collections.abc import Mapping
+
+from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
-from twinpath.errors import ChangeLogUnavailable
+from twinpath.errors import ChangeLogUnavailable, ServiceFault
 from twinpath.settings import Settings
+
+IDLE_MS = 20_000
 
 
 def open_consumer(settings: Settings, idle_ms: float = float("inf")) -> KafkaConsumer:
@@ -22,3 +26,17 @@ def open_consumer(settings: Settings, idle_ms: float = float("inf")) -> KafkaCon
         raise ChangeLogUnavailable(
             f"found no Kafka at {settings.kafka_bootstrap_servers} ({type(error).__name__}). Run: twinpath up"
         ) from None
+
+
+def one_record(settings: Settings, ends: Mapping[int, int]) -> tuple[bytes, bytes]:
+    """Key and value of the first insert in the topic; ServiceFault when there is none below `ends`."""
+    consumer = open_consumer(settings, IDLE_MS)
+    try:
+        consumer.assign([TopicPartition(settings.topic, partition) for partition in ends])
+        consumer.seek_to_beginning()
+        for record in consumer:
+            if record.key and record.value and b'"op":"c"' in record.value:
+                return record.key, record.value
+    finally:
+        consumer.close()
+    raise ServiceFault(f"found no insert in topic {settings.topic}, wanted one")

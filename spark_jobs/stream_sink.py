@@ -14,7 +14,6 @@ import msgspec
 import tenacity
 from pyspark.sql import DataFrame, SparkSession
 
-from spark_jobs.failpoints import fail_at
 from spark_jobs.stream_checkpoint import planned_ends
 from spark_jobs.stream_fold import Alarm, BucketFold
 from spark_jobs.stream_metrics import StreamMetrics
@@ -22,6 +21,7 @@ from spark_jobs.stream_queries import QueryPlan
 from spark_jobs.stream_store import Batch, StreamStore
 from twinpath.alert_rows import Written
 from twinpath.errors import START_AFRESH, AlertStoreUnavailable, ChangeLogUnavailable, GapError
+from twinpath.failpoints import fail_at
 from twinpath.kafka_topic import KafkaTopic
 
 LONGEST_WAIT_S = 5.0

@@ -13,7 +13,6 @@ import msgspec
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import Json
 
-from spark_jobs.failpoints import fail_at
 from spark_jobs.stream_fold import BucketFold, PlacedAlert
 from spark_jobs.stream_queries import KnownQuery, Offsets, QueryPlan
 from twinpath.alert_rows import PartitionKey, StampedAlert, Written
@@ -21,6 +20,7 @@ from twinpath.alert_store import AlertStore
 from twinpath.checkpoint_rows import add_counters, move_offset, raise_epoch, write_all_counters
 from twinpath.detection.rules import Rule
 from twinpath.errors import Superseded
+from twinpath.failpoints import fail_at
 from twinpath.store_session import StoreSession
 
 PATH = "spark_stream"

@@ -38,6 +38,7 @@ from twinpath.errors import (
     TwinpathError,
 )
 from twinpath.exposition import serve
+from twinpath.failpoints import fail_at
 from twinpath.logs import configure
 from twinpath.rule_versions import RuleVersions, reading_of
 from twinpath.settings import Settings, load_settings
@@ -190,11 +191,13 @@ class Agent:
         """Store what a turn led to, all partitions in one transaction, and only then count their records as done."""
         batches = [(one.alerts, one.letters) for one in folded]
         if any(alerts or letters for alerts, letters in batches):
+            fail_at("before_alerts")
             written = self._patience(lambda: self._store.write_all(self._rule, batches, self._topic_id))
             for one, done in zip(folded, written, strict=True):
                 one.counts.update(alerts=done.stored, alerts_refused=done.suppressed)
                 one.counts["too_old"] -= done.resolved.total()  # each came to something else, or stays too old
                 one.counts.update(done.resolved)
+            fail_at("after_alerts")
         for partition, records, _, _, counts in folded:
             partition.next_offset = records[-1].offset + 1
             partition.counters.update(counts)

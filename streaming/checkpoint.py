@@ -23,6 +23,7 @@ from twinpath.alert_store import AlertStore
 from twinpath.detection.buckets import BucketCodec
 from twinpath.detection.rules import Rule
 from twinpath.errors import AlertStoreUnavailable, OwnershipLost
+from twinpath.failpoints import fail_at
 
 SLICE_S = 0.001  # of one turn of the loop; the last bucket of a slice may take a few times as long
 LONGEST_WAIT_S = 5.0
@@ -173,6 +174,7 @@ class Checkpoints:
         except BaseException:
             del self._under_way[number]
             raise
+        fail_at("after_checkpoint")
         del self._under_way[number]
         one.partition.note_saved(sizes)
         self._metrics.saved(sum(size for _, size in sizes.values()))

@@ -1,15 +1,17 @@
 """Every agent against both oracles, and the topic against the operation log."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 
 import msgspec
+import psycopg2
 from psycopg2.extensions import connection as Connection
 
 from lab.drills.line import Line
 from lab.drills.streams import Stream, StreamDifference, compare_streams, with_snapshots
+from lab.drills.traces import Traces
 from lab.measure import fence, reference, witness
 from lab.measure.verdict import PATH, gather
 from lab.operations import Operation, read_operations
@@ -18,6 +20,7 @@ from twinpath.detection.envelope import EnvelopeDecoder
 from twinpath.detection.model import Alert, Change
 from twinpath.detection.replay import Replay
 from twinpath.detection.rules import Rule
+from twinpath.errors import TwinpathError
 
 FOLDED = ("judged", "taught", "corrected", "forgotten", "too_old", "conflict")
 KINDS = (*FOLDED, "duplicate")
@@ -45,6 +48,7 @@ class AgentFound(msgspec.Struct):
     counters_of_replay: dict[str, int]
     counters_of_log: dict[str, int]
     dead_letters: int
+    unreadable: int = 0
 
     @property
     def lost(self) -> int:
@@ -64,7 +68,7 @@ class AgentFound(msgspec.Struct):
     def equal(self) -> bool:
         """True when nothing differs from either oracle."""
         apart = (self.users_out_of_commit_order, self.users_with_other_state, self.users_with_other_history)
-        if self.lost or self.beyond or any(apart) or self.dead_letters:
+        if self.lost or self.beyond or any(apart) or self.dead_letters != self.unreadable:
             return False
         by_topic, by_log = _counted(self.counters, KINDS), _counted(self.counters, FOLDED)
         return by_topic == self.counters_of_replay and by_log == self.counters_of_log
@@ -84,31 +88,67 @@ class Found(msgspec.Struct):
     snapshot_rows: int
     stream: StreamDifference
     agents: list[AgentFound]
+    unreadable: int = 0
+    unreadable_wanted: int = 0
+
+    @property
+    def committed(self) -> int:
+        """Row-level writes that were committed, those of settled transactions included."""
+        return sum(self.rows.get(op, 0) for op in ("insert", "update", "delete"))
+
+    @property
+    def lost(self) -> int:
+        """Changes that never reached the topic, and alerts that an agent lacks."""
+        return len(self.stream.lost) + sum(one.lost for one in self.agents)
+
+    @property
+    def extra(self) -> int:
+        """Changes that nobody committed, and alerts that an agent has beyond the log."""
+        return len(self.stream.extra) + sum(one.beyond for one in self.agents)
+
+    def unequal(self) -> list[str]:
+        """What differs from the oracles; empty when everything is exact."""
+        wrong = [f"agent {one.rule} differs" for one in self.agents if not one.equal]
+        if self.lost or self.extra:
+            wrong.append(f"lost {self.lost}, extra {self.extra}")
+        if self.unreadable != self.unreadable_wanted:
+            wrong.append(f"unreadable records {self.unreadable}, wanted {self.unreadable_wanted}")
+        if self.stream.disordered:
+            wrong.append(f"out of order: users {self.stream.disordered}")
+        return wrong
 
 
-def compare_all(
-    line: Line,
-    folder: Path,
-    start_lsn: int,
-    ends: Mapping[int, int],
-    restarts: Sequence[witness.Restart],
-    snapshot_lsns: Sequence[int],
-) -> Found:
+def judge(line: Line, folder: Path, start_lsn: int, traces: Traces) -> tuple[Found | None, str]:
+    """Fence the line and compare; without a comparison, why there is none."""
+    try:
+        ends = line.wait_until_judged()
+    except (TwinpathError, psycopg2.Error) as problem:
+        return None, str(problem).strip()
+    with line.stack.progress.step("comparing with both oracles") as step:
+        found = compare_all(line, folder, start_lsn, ends, traces)
+        step.done = "done"
+    return found, ""
+
+
+def compare_all(line: Line, folder: Path, start_lsn: int, ends: Mapping[int, int], traces: Traces) -> Found:
     """Read operation log, write-ahead log, topic and alert store of a fenced line, and compare them."""
     operations = list(read_operations(folder / "operations.jsonl"))
     commits = witness.commit_lsns(line.lab(), start_lsn, fence.current_lsn(line.lab()))
     begun_us = {one.full_xid: one.intended_us for one in operations if one.outcome == "unknown"}
-    settled = witness.settle_lost(line.lab(), begun_us, commits, restarts)
+    settled = witness.settle_lost(line.lab(), begun_us, commits, traces.restarts)
     ordered = reference.ordered(operations, commits, settled)
     decoder = EnvelopeDecoder(line.settings.envelope())
     written, by_log = Stream(), {rule.name: Replay(rule) for rule in line.rules}
-    for change in with_snapshots(ordered, snapshot_lsns):
+    for change in with_snapshots(ordered, traces.snapshot_lsns, traces.interrupted):
         _tell(written, by_log, change)
     delivered, by_topic = Stream(), {rule.name: Replay(rule) for rule in line.rules}
-    for change in reference.topic_changes(line.settings, ends, decoder):
+    unreadable: list[str] = []
+    for change in reference.topic_changes(line.settings, ends, decoder, unreadable):
         _tell(delivered, by_topic, change)
     with closing(line.alerts()) as session:
         agents = [_agent(session, rule, by_topic[rule.name], by_log[rule.name], commits) for rule in line.rules]
+    for one in agents:
+        one.unreadable = len(unreadable)
     return Found(
         rows=_rows(operations, settled),
         changes_written=len(ordered),
@@ -121,6 +161,8 @@ def compare_all(
         snapshot_rows=delivered.snapshot_rows,
         stream=compare_streams(written, delivered),
         agents=agents,
+        unreadable=len(unreadable),
+        unreadable_wanted=traces.unreadable,
     )
 
 

@@ -14,6 +14,7 @@ import msgspec
 from lab.drills.line import Line
 from lab.drills.plan import Planned
 from lab.drills.recovery import FRESH_S, Freshness, figures
+from lab.drills.traces import Traces
 from lab.drills.writers import Writers
 from lab.measure import fence
 from lab.measure.witness import Restart
@@ -23,13 +24,15 @@ from twinpath.errors import ServiceFault
 
 AT_WORK_TIMEOUT_S = 60.0
 UNCONFIRMED_S = 0.2  # of the load
+SHUT_DOWN = "database system is shut down"
 RECOVERED = "database system was not properly shut down; automatic recovery in progress"
 
 
 class Struck(msgspec.Struct):
     """One fault that was done; `recovery_s` counts from the blow until the line was fresh again.
 
-    `struck_s` and `back_s`: when it was struck, and when what was broken had been started again (1970 = 0).
+    `struck_s` and `back_s`: when it was struck, and when what was broken had been started again (1970 = 0); `held_s`
+    is how long it was held before the line was let go, which is no part of the recovery.
     `problem` says what was still behind when the wait for recovery ended in vain.
     """
 
@@ -39,90 +42,134 @@ class Struck(msgspec.Struct):
     evidence: str = ""
     struck_s: float = 0.0
     back_s: float = 0.0
+    held_s: float = 0.0
     recovery_s: float | None = None
     problem: str = ""
 
 
 class Faults:
-    """Breaks one line."""
+    """Breaks one line; each method waits until what it breaks is at work, and returns when that was started again.
+
+    ServiceFault when what is to be broken is not at work, or does not start again.
+    """
 
     def __init__(self, line: Line, writers: Writers) -> None:
         self._line = line
         self._writers = writers
         self._stack = line.stack
         self._home = line.stack.home
-        self.restarts: list[Restart] = []
-        self.snapshot_lsns: list[int] = []
+        self.traces = Traces()
 
     def strike(self, planned: Planned) -> Struck:
-        """Do it; ServiceFault when what is to be broken is not at work, or does not start again."""
-        blows: dict[str, Callable[[Struck, Planned], None]] = {
-            "agent": self._kill_agent,
-            "connect": self._kill_connect,
-            "broker": self._kill_broker,
-            "postgres": self._restart_postgres,
-            "connector": self._make_connector_anew,
+        """What a plan asks for."""
+        blows: dict[str, Callable[[], Struck]] = {
+            "agent": lambda: self.kill_agent(planned.fault.target),
+            "connect": self.kill_connect,
+            "broker": self.kill_broker,
+            "postgres": lambda: self.restart_postgres(signal.SIGQUIT, planned.down_s),
+            "connector": self.make_connector_anew,
         }
-        struck = Struck(planned.fault.name)
-        blows[planned.fault.kind](struck, planned)
-        struck.back_s = time.time()
-        return struck
+        return blows[planned.fault.kind]()
 
-    def _now(self, struck: Struck) -> None:
-        struck.struck_s = time.time()
-        struck.at_s = round(self._writers.seconds(), 3)
-
-    def _kill(self, struck: Struck, name: str) -> None:
-        """SIGKILL; something that had ended by itself is a failure, not a fault."""
-        found = process.running(self._home, name)
-        self._now(struck)
-        if found is None or not process.stop(self._home, name, signal.SIGKILL):
-            raise ServiceFault(f"{name} had ended by itself; {process.tail(self._home, name)}")
-        struck.evidence = f"pid {found.pid}"
-
-    def _kill_agent(self, struck: Struck, planned: Planned) -> None:
-        rule = planned.fault.target
+    def kill_agent(self, rule: str) -> Struck:
+        """SIGKILL to an agent that has read something."""
         read = at_work(lambda: (figures(self._line, rule) or {}).get("records_total"), f"agent {rule} reads")
-        self._kill(struck, self._line.agents.name(rule))
+        struck = self.begun(f"agent {rule}")
+        struck.evidence = f"{self.end(self._line.agents.name(rule))}, which had read {read:.0f} records"
         struck.acted = True
-        struck.evidence += f", which had read {read:.0f} records"
         self._line.agents.start(rule)
+        return back(struck)
 
-    def _kill_connect(self, struck: Struck, _: Planned) -> None:
+    def kill_connect(self, how: signal.Signals = signal.SIGKILL) -> Struck:
+        """A signal to the worker while records arrive that the slot has not confirmed."""
         reader = at_work(lambda: self._line.slot()[1], "Connect reads the slot")
-        self._wait_until_delivering()
+        self.wait_until_delivering()
         self._wait_until_unconfirmed()
-        self._kill(struck, connect.NAME)
+        struck = self.begun("connect")
+        struck.evidence = f"{self.end(connect.NAME, how)}, which read the slot by process {reader}"
         struck.acted = True
-        struck.evidence += f", which read the slot by process {reader}"
         self._stack.connect.start()
         self._stack.connect.wait()
+        return back(struck)
 
-    def _kill_broker(self, struck: Struck, _: Planned) -> None:
-        self._wait_until_delivering()
-        self._kill(struck, kafka.NAME)
+    def kill_broker(self) -> Struck:
+        """SIGKILL while records arrive."""
+        self.wait_until_delivering()
+        struck = self.begun("broker")
+        struck.evidence = self.end(kafka.NAME)
         struck.acted = not process.listens(self._stack.kafka.port)
         self._stack.kafka.start()
         self._stack.kafka.wait()
+        return back(struck)
 
-    def _restart_postgres(self, struck: Struck, planned: Planned) -> None:
-        """`immediate`: SIGQUIT; no session is asked, nothing is written, recovery follows."""
+    def restart_postgres(self, how: signal.Signals, down_s: float = 0.0) -> Struck:
+        """SIGQUIT (`immediate`: nobody is asked, recovery follows), SIGINT (`fast`), or SIGKILL to each process."""
         log = process.log_of(self._home, postgres.NAME)
         seen_bytes = log.stat().st_size
-        self._now(struck)
-        if not process.stop(self._home, postgres.NAME, signal.SIGQUIT):
-            raise ServiceFault(f"PostgreSQL had ended by itself; {process.tail(self._home, postgres.NAME)}")
-        time.sleep(planned.down_s)
+        struck = self.begun("postgres")
+        stop = self._stack.postgres.kill if how is signal.SIGKILL else None
+        self.end(postgres.NAME, how, stop)
+        time.sleep(down_s)
         self._stack.postgres.start()
         self._stack.postgres.wait()
+        lsn = self.note_recovery()
+        proof = SHUT_DOWN if how is signal.SIGINT else RECOVERED
+        struck.acted = proof in log.read_bytes()[seen_bytes:].decode(errors="replace")
+        struck.evidence = f"{how.name}, down for {down_s} s, recovery ended at {lsn}"
+        return back(struck)
+
+    def make_connector_anew(self) -> Struck:
+        """Connector, offsets and slot go, the topic stays; the writers are fenced while there is no slot.
+
+        They go on when the new slot is consistent, beside its snapshot.
+        """
+        line = self._line
+        line.wait_until_captured()  # only a short rest is left for the fence
+        struck = self.begun("connector")
+        self._writers.gate.close()
+        try:
+            before = self.remove_connector()
+            connect.put_connector(line.settings, connect.connector_config(self._home, line.settings))
+            lsn = at_work(lambda: line.slot()[0], "the new slot is consistent")
+        finally:
+            self._writers.gate.open()
+        struck.acted = lsn >= before
+        struck.evidence = f"no slot at {before}, the new one begins at {lsn}"
+        line.scope.start_connector()
+        return back(struck)
+
+    def remove_connector(self) -> int:
+        """Connector, offsets and slot go, when all was captured; the next one takes a snapshot at the LSN returned."""
+        line = self._line
+        line.wait_until_captured()
+        connect.delete_connector(line.settings)
+        with closing(line.scope.open_as_lab("postgres")) as session:
+            drop_slot(session, line.settings.slot)
+        lsn = fence.current_lsn(line.lab())
+        self.traces.snapshot_lsns.append(lsn)
+        return lsn
+
+    def begun(self, fault: str) -> Struck:
+        """A fault that strikes now."""
+        return Struck(fault, at_s=round(self._writers.seconds(), 3), struck_s=time.time())
+
+    def note_recovery(self) -> int:
+        """PostgreSQL was lost and is back: note where its recovery ended; returns that LSN."""
         with closing(self._stack.postgres.connect("postgres")) as session, session.cursor() as cursor:
             cursor.execute("SELECT (checkpoint_lsn - '0/0')::bigint FROM pg_control_checkpoint()")
             (lsn,) = cursor.fetchone() or (0,)
-        self.restarts.append(Restart(time.time_ns() // 1000, lsn))
-        struck.acted = RECOVERED in log.read_bytes()[seen_bytes:].decode(errors="replace")
-        struck.evidence = f"down for {planned.down_s} s, recovery ended at {lsn}"
+        self.traces.restarts.append(Restart(time.time_ns() // 1000, lsn))
+        return int(lsn)
 
-    def _wait_until_delivering(self) -> None:
+    def end(self, name: str, how: signal.Signals = signal.SIGKILL, stop: Callable[[], bool] | None = None) -> str:
+        """End it; something that had ended by itself is a failure, not a fault. Returns which process it was."""
+        found = process.running(self._home, name)
+        stop = stop or (lambda: process.stop(self._home, name, how))
+        if found is None or not stop():
+            raise ServiceFault(f"{name} had ended by itself; {process.tail(self._home, name)}")
+        return f"pid {found.pid}"
+
+    def wait_until_delivering(self) -> None:
         """What is committed arrives in the topic: only then something is cut off in the middle."""
         with closing(Freshness(self._line)) as freshness:
             at_work(lambda: (freshness.newest_commit_s() or 0) > time.time() - FRESH_S, "changes arrived in the topic")
@@ -142,29 +189,11 @@ class Faults:
         with closing(Freshness(self._line)) as freshness:
             at_work(lambda: enough(freshness), f"{least} records arrived that the slot has not confirmed", every_s=0.02)
 
-    def _make_connector_anew(self, struck: Struck, _: Planned) -> None:
-        """Connector, offsets and slot go, the topic stays; the writers are fenced while there is no slot.
 
-        They go on when the new slot is consistent, beside its snapshot.
-        """
-        line = self._line
-        line.wait_until_captured()  # only a short rest is left for the fence
-        self._now(struck)
-        self._writers.gate.close()
-        try:
-            line.wait_until_captured()
-            connect.delete_connector(line.settings)
-            with closing(line.scope.open_as_lab("postgres")) as session:
-                drop_slot(session, line.settings.slot)
-            before = fence.current_lsn(line.lab())
-            self.snapshot_lsns.append(before)
-            connect.put_connector(line.settings, connect.connector_config(self._home, line.settings))
-            lsn = at_work(lambda: line.slot()[0], "the new slot is consistent")
-        finally:
-            self._writers.gate.open()
-        struck.acted = lsn >= before
-        struck.evidence = f"no slot at {before}, the new one begins at {lsn}"
-        line.scope.start_connector()
+def back(struck: Struck) -> Struck:
+    """What was broken has been started again."""
+    struck.back_s = time.time()
+    return struck
 
 
 def at_work(found: Callable[[], Any], what: str, every_s: float = 0.1) -> Any:

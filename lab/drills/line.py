@@ -12,7 +12,7 @@ from lab.stack.connect import wait_for_tasks
 from lab.stack.scope import Scope
 from lab.stack.stack import Stack
 from twinpath.detection.rules import RULES, Rule, configured
-from twinpath.errors import ServiceFault
+from twinpath.errors import ServiceFault, TwinpathError
 from twinpath.settings import Settings
 
 FENCE_TIMEOUT_S = 120.0
@@ -39,8 +39,19 @@ class Line:
             with self.stack.progress.step(self.agents.name(rule.name)):
                 self.agents.wait(rule.name)
 
-    def clean_up(self) -> None:
-        """Stop the run's agents and remove what the run made."""
+    def clean_up(self, *, verdict_stands: bool = False) -> None:
+        """Stop the run's agents and remove what the run made.
+
+        What a line that never recovered does not let go is only told when a verdict stands already.
+        """
+        try:
+            self._clean_up()
+        except (TwinpathError, psycopg2.Error) as problem:
+            if not verdict_stands:
+                raise
+            self.stack.progress.say(f"not removed: {problem}")
+
+    def _clean_up(self) -> None:
         with self.stack.progress.step("removing what the run made") as step:
             for rule in self.rules:
                 self.agents.stop(rule.name)

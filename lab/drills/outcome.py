@@ -40,34 +40,25 @@ class Torture(msgspec.Struct):
     @property
     def committed(self) -> int:
         """Row-level writes that were committed, those of settled transactions included when there was a comparison."""
-        rows = self.writers if self.found is None else self.found.rows
-        return sum(rows.get(op, 0) for op in ("insert", "update", "delete"))
+        if self.found is not None:
+            return self.found.committed
+        return sum(self.writers.get(op, 0) for op in ("insert", "update", "delete"))
 
     @property
     def lost(self) -> int:
-        """Changes that never reached the topic, and alerts that an agent lacks; 0 when nothing was compared."""
-        if self.found is None:
-            return 0
-        return len(self.found.stream.lost) + sum(one.lost for one in self.found.agents)
+        """What `Found.lost` says; 0 when nothing was compared."""
+        return 0 if self.found is None else self.found.lost
 
     @property
     def extra(self) -> int:
-        """Changes that nobody committed, and alerts that an agent has beyond the log; 0 when nothing was compared."""
-        if self.found is None:
-            return 0
-        return len(self.found.stream.extra) + sum(one.beyond for one in self.found.agents)
+        """What `Found.extra` says; 0 when nothing was compared."""
+        return 0 if self.found is None else self.found.extra
 
     def unequal(self) -> list[str]:
         """What differs from the oracles; empty when the run is exact."""
-        found = self.found
-        if found is None:
+        if self.found is None:
             return [f"what was committed was never judged: {self.unjudged}"]
-        wrong = [f"agent {one.rule} differs" for one in found.agents if not one.equal]
-        if self.lost or self.extra:
-            wrong.append(f"lost {self.lost}, extra {self.extra}")
-        if found.stream.disordered:
-            wrong.append(f"out of order: users {found.stream.disordered}")
-        return wrong
+        return self.found.unequal()
 
     def untried(self) -> list[str]:
         """Why the run proves nothing; empty when it proves something."""

@@ -1,7 +1,7 @@
 """What was written against what was delivered, change by change and user by user."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -67,26 +67,31 @@ def compare_streams(written: Stream, delivered: Stream) -> StreamDifference:
     return StreamDifference(lost, extra, disordered)
 
 
-def with_snapshots(changes: Iterable[Change], lsns: Sequence[int]) -> Iterator[Change]:
+def with_snapshots(
+    changes: Iterable[Change], lsns: Sequence[int], interrupted: Mapping[int, Container[int]] | None = None
+) -> Iterator[Change]:
     """Written changes, and at each LSN the table as a snapshot reads it there: by created_at, then id.
 
     `changes` are in the order of their COMMIT records, as `lab.measure.reference.ordered` gives them. They hold
-    all that the table ever held.
+    all that the table ever held. Of an `interrupted` snapshot, by its LSN, only these rows were delivered.
     """
+    partly = interrupted or {}
     table: dict[int, Transaction] = {}
     waiting = sorted(lsns)
     for change in changes:
         while waiting and change.position.previous_commit_lsn > waiting[0]:
-            yield from _snapshot(table, waiting.pop(0))
+            yield from _snapshot(table, lsn := waiting.pop(0), partly.get(lsn))
         if change.after is None:
             table.pop(change.tx_id, None)
         else:
             table[change.tx_id] = change.after
         yield change
     for lsn in waiting:
-        yield from _snapshot(table, lsn)
+        yield from _snapshot(table, lsn, partly.get(lsn))
 
 
-def _snapshot(table: Mapping[int, Transaction], lsn: int) -> Iterator[Change]:
+def _snapshot(table: Mapping[int, Transaction], lsn: int, only: Container[int] | None) -> Iterator[Change]:
     for row in sorted(table.values(), key=lambda row: (row.created_us, row.tx_id)):
+        if only is not None and row.tx_id not in only:
+            continue
         yield Change("r", row.user_id, row.tx_id, Position(1, lsn - 1, lsn), None, row)

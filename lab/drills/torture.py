@@ -11,10 +11,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import psycopg2
-
 from lab.console import Progress
-from lab.drills.equality import compare_all
+from lab.drills.equality import judge
 from lab.drills.faults import Faults, Struck
 from lab.drills.line import Line
 from lab.drills.outcome import Torture, write
@@ -51,17 +49,7 @@ class TortureDrill:
         start_lsn = fence.current_lsn(self._line.lab())
         planned = plan(settings.seed, settings.duration, [rule.name for rule in self._line.rules], self._rounds)
         self._load(planned)
-        found, unjudged = None, ""
-        try:
-            ends = self._line.wait_until_judged()
-        except (TwinpathError, psycopg2.Error) as problem:
-            unjudged = str(problem).strip()
-        else:
-            with self._progress.step("comparing with both oracles") as step:
-                found = compare_all(
-                    self._line, self._folder, start_lsn, ends, self._faults.restarts, self._faults.snapshot_lsns
-                )
-                step.done = "done"
+        found, unjudged = judge(self._line, self._folder, start_lsn, self._faults.traces)
         return Torture(
             run_id=settings.run_id,
             command=f"twinpath drill torture --seed {settings.seed} --duration {settings.duration:g} "
@@ -124,16 +112,6 @@ class TortureDrill:
             self._broken.set()
 
 
-def _clean_up(line: Line, *, verdict_stands: bool) -> None:
-    """Remove what the run made; what a line that never recovered does not let go is only told."""
-    try:
-        line.clean_up()
-    except (TwinpathError, psycopg2.Error) as problem:
-        if not verdict_stands:
-            raise
-        line.stack.progress.say(f"not removed: {problem}")
-
-
 def _join(threads: list[threading.Thread]) -> None:
     for one in threads:
         one.join()
@@ -153,7 +131,7 @@ def torture(progress: Progress, *, rounds: int = 3, keep: bool = False, **overri
         finally:
             shutil.copytree(stack.home.logs, folder / "logs")
             if not keep:
-                _clean_up(line, verdict_stands=not passed)
+                line.clean_up(verdict_stands=not passed)
     for problem in (*result.unequal(), *result.untried()):
         progress.say(f"{result.verdict}: {problem}")
     return result, path

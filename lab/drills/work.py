@@ -5,7 +5,7 @@ so that histories overlap, fall out and come back; which existing row a correcti
 (`Target`), because it depends on what the other writers have committed by then.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from random import Random
 from typing import Literal
@@ -71,18 +71,21 @@ class Script(msgspec.Struct, frozen=True):
 class Work:
     """The endless work of one writer at `rate` rows/s; `writers` share the keys."""
 
-    def __init__(self, seed: int, writer: int, rate: float, writers: int = 8) -> None:
+    def __init__(
+        self, seed: int, writer: int, rate: float, writers: int = 8, recipes: "Sequence[Recipe] | None" = None
+    ) -> None:
         self._rng = Random(f"work/{seed}/{writer}")  # noqa: S311  a seeded number is the point
         self._row_us = SECOND_US / rate
         self._key = writer
         self._writers = writers
         self._at_us = 0.0
+        self._recipes = RECIPES if recipes is None else recipes
 
     def scripts(self) -> Iterator[Script]:
         """One transaction after the other, for ever."""
-        weights = list(accumulate(weight for weight, _ in RECIPES))
+        weights = list(accumulate(weight for weight, _ in self._recipes))
         while True:
-            (recipe,) = self._rng.choices([recipe for _, recipe in RECIPES], cum_weights=weights)
+            (recipe,) = self._rng.choices([recipe for _, recipe in self._recipes], cum_weights=weights)
             actions = tuple(self._with_pauses(recipe(self)))
             outcome: Literal["commit", "rollback"] = "rollback" if self._chance(ROLLBACK_SHARE) else "commit"
             hold_us = self._between(HOLD_US) if self._chance(HOLD_SHARE) else 0
@@ -200,7 +203,9 @@ def _rows_of(action: Action) -> int:
 
 
 _ROWLESS = frozenset(("savepoint", "rollback_to_savepoint", "release", "pause"))
-RECIPES: tuple[tuple[int, Callable[[Work], list[Action]]], ...] = (
+Recipe = tuple[int, Callable[[Work], list[Action]]]
+"""How often, and what."""
+RECIPES: tuple[Recipe, ...] = (
     (34, Work.single),
     (10, Work.values),
     (5, Work.copy_of_one_user),
@@ -210,4 +215,10 @@ RECIPES: tuple[tuple[int, Callable[[Work], list[Action]]], ...] = (
     (6, Work.insert_and_delete),
     (6, Work.insert_and_correct),
     (8, Work.savepoints),
+)
+BULKS: tuple[Recipe, ...] = (  # many rows in one statement, and short transactions between them
+    (30, Work.single),
+    (25, Work.values),
+    (25, Work.copy_of_one_user),
+    (20, Work.copy_of_many),
 )

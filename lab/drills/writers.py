@@ -15,7 +15,7 @@ import psycopg2
 from psycopg2.extensions import connection as Connection
 
 from lab.drills.statements import ScriptedTransaction
-from lab.drills.work import LOUD_CENTS, Script, Target, Work
+from lab.drills.work import LOUD_CENTS, RECIPES, Recipe, Script, Target, Work
 from lab.operations import LoggedRow, Operation, OperationLog, Outcome
 from twinpath.errors import ServiceFault, first_line
 
@@ -91,7 +91,15 @@ class Gate:
 class Writers:
     """Eight connections that write until they are stopped, and one for each work of `more`."""
 
-    def __init__(self, dsn: str, folder: Path, seed: int, rate: int, more: Sequence[Work] = ()) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        folder: Path,
+        seed: int,
+        rate: int,
+        more: Sequence[Work] = (),
+        recipes: Sequence[Recipe] = RECIPES,
+    ) -> None:
         self._dsn = dsn
         self._log = OperationLog(folder / "operations.jsonl")
         self._rows = Rows()
@@ -101,7 +109,9 @@ class Writers:
         self._failures: list[str] = []
         self.gate = Gate()
         self.counts: Counter[str] = Counter()
-        work = [Work(seed, number, rate / WRITERS, WRITERS + len(more)) for number in range(WRITERS)] + [*more]
+        self.commits: list[tuple[float, float]] = []  # when each COMMIT was answered, and how long that took, seconds
+        share, writers = rate / WRITERS, WRITERS + len(more)
+        work = [Work(seed, number, share, writers, recipes) for number in range(WRITERS)] + [*more]
         self._threads = [
             threading.Thread(target=self._write, args=[one], name=f"writer-{number}") for number, one in enumerate(work)
         ]
@@ -122,6 +132,12 @@ class Writers:
         self._log.close()
         if self._failures:
             raise ServiceFault(f"{len(self._failures)} transactions failed: {self._failures[0]}")
+
+    @property
+    def committed(self) -> int:
+        """Row-level writes that were committed so far."""
+        with self._lock:
+            return sum(self.counts[op] for op in ("insert", "update", "delete"))
 
     def seconds(self) -> float:
         """Since they began."""
@@ -171,6 +187,8 @@ class Writers:
                 self.counts["lost_sessions"] += 1
             elif isinstance(error, psycopg2.errors.DeadlockDetected):
                 self.counts["deadlocks"] += 1
+            elif isinstance(error, psycopg2.errors.DiskFull):
+                self.counts["refused_for_a_full_disk"] += 1
             else:
                 self._failures.append(first_line(error))
         if not session.closed:
@@ -195,8 +213,10 @@ class Writers:
                 self._stop.wait(script.hold_us / 1_000_000)
             if script.outcome == "commit":
                 outcome = "unknown"
+                asked_s = self.seconds()
                 session.commit()
                 outcome = "committed"
+                self.commits.append((self.seconds(), self.seconds() - asked_s))
             else:
                 session.rollback()
         finally:

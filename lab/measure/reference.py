@@ -10,22 +10,31 @@ from typing import Any
 from kafka import TopicPartition
 
 from lab.operations import LoggedRow, Operation
-from lab.topic import open_consumer
+from lab.topic import IDLE_MS, open_consumer
 from twinpath.detection.envelope import EnvelopeDecoder
 from twinpath.detection.model import Change, Op, Position, Skipped, Transaction
 from twinpath.detection.replay import Replay
 from twinpath.detection.rules import Rule
-from twinpath.errors import ServiceFault
+from twinpath.errors import DecodeError, ServiceFault
 from twinpath.settings import Settings
 
-IDLE_MS = 20_000
 
+def topic_changes(
+    settings: Settings, ends: Mapping[int, int], decoder: EnvelopeDecoder, unreadable: list[str] | None = None
+) -> Iterator[Change]:
+    """Every change in the topic below `ends`, partition by partition.
 
-def topic_changes(settings: Settings, ends: Mapping[int, int], decoder: EnvelopeDecoder) -> Iterator[Change]:
-    """Every change in the topic below `ends`, partition by partition."""
+    A record that cannot be read is noted in `unreadable`; without such a list it is a DecodeError.
+    """
     for partition, end in sorted(ends.items()):
         for record in _records(settings, partition, end):
-            decoded = decoder.decode(record.key, record.value)
+            try:
+                decoded = decoder.decode(record.key, record.value)
+            except DecodeError as problem:
+                if unreadable is None:
+                    raise
+                unreadable.append(str(problem))
+                continue
             if not isinstance(decoded, Skipped):
                 yield from decoded
 

@@ -6,6 +6,7 @@ The instances of a rule share its consumer group: each has some of the partition
 import re
 import signal
 import sys
+from collections.abc import Mapping
 
 import httpx
 
@@ -28,8 +29,13 @@ class Agents:
         number = "" if instance == 1 else f"-{instance}"
         return f"agent-{rule}{self._settings.further}{number}{self._settings.suffix}"
 
-    def start(self, rule: str, port: int | None = None, *, instance: int = 1) -> None:
-        """Start an agent of a rule; its metrics port is the given one or a free one."""
+    def start(
+        self, rule: str, port: int | None = None, *, instance: int = 1, further: Mapping[str, str] | None = None
+    ) -> None:
+        """Start an agent of a rule; its metrics port is the given one or a free one.
+
+        `further` is added to its environment.
+        """
         port = port or process.free_ports(1)[0]
         name = self.name(rule, instance)
         (self._home.path / f"{name}.port").write_text(str(port))
@@ -41,6 +47,7 @@ class Agents:
             "MALLOC_ARENA_MAX": "2",  # the C library's default keeps freed memory eight times a core
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": str(ROOT),
+            **(further or {}),
         }
         command = [sys.executable, "-m", "streaming.agent", "--rule", rule]
         process.start(self._home, name, command, environment)

@@ -5,6 +5,7 @@ import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from kafka.admin import KafkaAdminClient, MemberToRemove, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
@@ -26,14 +27,20 @@ class Kafka:
         self._home = home
         self._settings = settings
         self._folder = home.path / NAME
+        self.further: dict[int, int] = {}  # listeners of the next start: port -> port that clients are sent to
         self.port = int(settings.kafka_bootstrap_servers.rpartition(":")[2])
+
+    @property
+    def log(self) -> Path:
+        """The folder of the records."""
+        return self._folder / "log"
 
     def start(self) -> None:
         """Format the log folder when it is new, and start the broker; returns before it is ready."""
         self._folder.mkdir(exist_ok=True)
         properties = self._folder / "server.properties"
         properties.write_text(self._properties())
-        if not (self._folder / "log" / "meta.properties").exists():
+        if not (self.log / "meta.properties").exists():
             (self._folder / "cluster.id").write_text(new_cluster_id())
             self._format(str(properties), self.cluster_id())
         command = java_command("broker", HEAP_MB, "kafka.Kafka", str(properties))
@@ -72,15 +79,19 @@ class Kafka:
 
     def _properties(self) -> str:
         controller = f"{LOOPBACK}:{self._settings.kafka_controller_port}"
+        own = f"PLAINTEXT://{LOOPBACK}:{self.port},CONTROLLER://{controller}"
+        listeners = [own, *(f"FURTHER{port}://{LOOPBACK}:{port}" for port in self.further)]
+        advertised = [own, *(f"FURTHER{port}://{LOOPBACK}:{sent_to}" for port, sent_to in self.further.items())]
+        names = ["PLAINTEXT", "CONTROLLER", *(f"FURTHER{port}" for port in self.further)]
         values = {
             "process.roles": "broker,controller",
             "node.id": 1,
             "controller.quorum.bootstrap.servers": controller,
-            "listeners": f"PLAINTEXT://{LOOPBACK}:{self.port},CONTROLLER://{controller}",
-            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{self.port},CONTROLLER://{controller}",
+            "listeners": ",".join(listeners),
+            "advertised.listeners": ",".join(advertised),
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "log.dirs": self._folder / "log",
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in names),
+            "log.dirs": self.log,
             "auto.create.topics.enable": "false",
             "offsets.topic.num.partitions": 1,
             "offsets.topic.replication.factor": 1,

@@ -4,11 +4,12 @@ import os
 import shutil
 import signal
 import subprocess
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
@@ -47,6 +48,7 @@ class Postgres:
         self._settings = settings
         self._credentials = credentials
         self._user = service_user()
+        self.options = dict(OPTIONS)  # of the next start
 
     @property
     def data(self) -> Path:
@@ -64,7 +66,7 @@ class Postgres:
         binaries = self.binaries()
         if not (self.data / "PG_VERSION").exists():
             self._initdb(binaries)
-        options = [f"--{name}={value}" for name, value in OPTIONS.items()]
+        options = [f"--{name}={value}" for name, value in self.options.items()]
         port = f"--port={self._settings.pgport}"
         command = [str(binaries / "postgres"), "-D", str(self.data), port, *options]
         process.start(self._home, NAME, self._as_user(command))
@@ -76,6 +78,16 @@ class Postgres:
     def stop(self) -> bool:
         """Fast shutdown: sessions are ended, everything is written."""
         return process.stop(self._home, NAME, signal.SIGINT, timeout_s=60)
+
+    def kill(self) -> bool:
+        """SIGKILL to the server and each of its processes: nobody is left to shut anything down; True when it ran."""
+        server = process.running(self._home, NAME)
+        if server is not None:
+            server.suspend()  # it starts no further process meanwhile
+            for one in server.children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
+        return process.stop(self._home, NAME, signal.SIGKILL)
 
     def set_up_roles(self) -> None:
         """Roles, their passwords and what measuring needs; the superuser is used by set-up alone."""

@@ -76,6 +76,14 @@ def test_a_snapshot_shows_the_table_as_it_was_at_its_place_in_the_log() -> None:
     assert [one.op for one in with_snapshots(changes[:1], [50])] == ["c", "r"]
 
 
+def test_of_an_interrupted_snapshot_only_the_rows_that_arrived_are_told() -> None:
+    changes = [change("c", number, 10) for number in (1, 2, 3)]
+    told = list(with_snapshots(changes, [50, 60], {50: frozenset({1, 3})}))
+    assert [(one.op, one.tx_id, one.position.row_lsn) for one in told[3:]] == [
+        ("r", 1, 50), ("r", 3, 50), ("r", 1, 60), ("r", 2, 60), ("r", 3, 60)
+    ]  # fmt: skip
+
+
 def test_a_number_that_a_lost_server_gave_out_again_does_not_count_as_committed() -> None:
     restart = Restart(at_us=1_000, lsn=500)
     begun = {11: 900, 12: 900, 13: 900, 14: 1_100, 2**32 + 15: 1_100}
@@ -200,6 +208,13 @@ def test_recovery_is_also_told_of_the_faults_that_met_no_other() -> None:
 )
 def test_any_difference_of_an_agent_fails_the_run(changed: dict[str, Any]) -> None:
     assert torture([agent(), agent("velocity", **changed)]).verdict == "failed"
+
+
+def test_records_that_nobody_can_read_are_dead_letters_and_as_many_as_were_written() -> None:
+    agents = [agent(dead_letters=9, unreadable=9), agent("velocity", dead_letters=9, unreadable=9)]
+    assert torture(agents, unreadable=9, unreadable_wanted=9).verdict == "passed"
+    assert torture(agents, unreadable=9, unreadable_wanted=8).verdict == "failed"
+    assert torture([agent(dead_letters=8, unreadable=9)], unreadable=9, unreadable_wanted=9).verdict == "failed"
 
 
 def test_a_change_that_an_agent_dropped_or_folded_twice_is_counted_as_lost_or_extra() -> None:

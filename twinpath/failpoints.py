@@ -1,4 +1,4 @@
-"""Crash points for tests: `TWINPATH_FAIL_AT=after_write:2` kills the whole job when it comes there the second time."""
+"""Crash points for proofs: `TWINPATH_FAIL_AT=after_write:2` kills the whole job when it comes there the second time."""
 
 import os
 import signal
