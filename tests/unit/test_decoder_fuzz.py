@@ -25,6 +25,7 @@ LONG_S = 600
 FIRST = 1  # seed of the first round of the long search
 LIMIT = 6_000  # bytes of a record that mutations begin with
 CORPUS = [(case.key, case.value) for case in CASES if case.value is not None and len(case.value) < LIMIT]
+READ = [(case.key, case.value) for case in CASES if isinstance(case.becomes, tuple) and len(case.value) < LIMIT]
 FORMATS = [
     EnvelopeFormat(),
     EnvelopeFormat(database="mydb"),
@@ -107,7 +108,7 @@ def regrown(draw: st.DrawFn, data: bytes) -> bytes:
 
 @st.composite
 def records(draw: st.DrawFn) -> tuple[bytes | None, bytes | None]:
-    key, value = draw(st.sampled_from(CORPUS))
+    key, value = draw(st.sampled_from(CORPUS) | st.sampled_from(READ))
     assert value is not None
     kind = draw(st.sampled_from(["bytes", "tree", "mutated", "mutated", "regrown", "regrown", "key"]))
     if kind == "bytes":
