@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo up down test test-long unit lint check format lock lock-jars env-example
+.PHONY: help setup demo up down test test-long unit lint scan sbom check format lock lock-jars env-example
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,10 +28,17 @@ test-long: setup ## the longer proofs
 unit: setup ## unit tests only
 	@$(BIN)/python -m pytest -q -m "not long" tests/unit
 
-lint: setup ## ruff and mypy
+lint: setup scan ## ruff, mypy, scanners
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+scan: setup ## bandit and detect-secrets over what git tracks
+	@$(BIN)/bandit -q -c pyproject.toml -r twinpath streaming spark_jobs temperature dags lab docker
+	@git ls-files -z | xargs -0 -P 2 -n 300 $(BIN)/detect-secrets-hook --no-verify --baseline .secrets.baseline
+
+sbom: setup ## bill of materials (CycloneDX) of packages and jars, into sbom.cdx.json
+	@$(BIN)/python -m lab.bill_of_materials sbom.cdx.json
 
 check: lint unit ## lint, and unit tests (import arrows, settings and README agreement among them)
 
@@ -39,9 +46,8 @@ format: setup ## ruff's formatting
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-lock: setup ## write requirements.lock anew from what is installed
-	@{ echo "# The whole tree that requirements.txt resolved to (\`make lock\` writes it anew); used as constraints."; \
-	   $(BIN)/python -m pip freeze --all --exclude pip --exclude twinpath --exclude-editable | grep -v '^-e'; } > requirements.lock
+lock: setup ## write requirements.lock and requirements.sha256 anew from what is installed
+	@$(BIN)/python -m lab.lock_packages
 
 env-example: setup ## write .env.example anew from the settings
 	@$(BIN)/python -m twinpath.env_example > .env.example.new && mv .env.example.new .env.example

@@ -28,6 +28,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 JAR_FILES = ROOT / "lab" / "stack" / "jars"
 JAR_LOCK = JAR_FILES / "jars.lock"
+LOCKED_PYTHON = (3, 11)  # another one may need other packages than requirements.sha256 holds
 JAVA_MINIMUM = 17
 JAVA_PACKAGE = "openjdk-17-jre-headless"
 INSTALL_JAVA = {  # by the package tool that is there
@@ -144,9 +145,10 @@ def digest(*paths: Path) -> str:
 
 
 def set_up_venv() -> None:
-    """`.venv` from requirements.txt with requirements.lock as constraints, the project editable in it."""
+    """`.venv` from requirements.sha256, each file by its digest, the project editable in it."""
     stamp_file = VENV / "twinpath.stamp"
-    inputs = (ROOT / "requirements.txt", ROOT / "requirements.lock", ROOT / "pyproject.toml")
+    names = ("requirements.txt", "requirements.lock", "requirements.sha256", "pyproject.toml")
+    inputs = [ROOT / name for name in names]
     stamp = f"{digest(*inputs)} {sys.version_info[:2]} {ROOT}"
     if stamp_file.exists() and stamp_file.read_text() == stamp and PYTHON.exists():
         return
@@ -158,7 +160,11 @@ def set_up_venv() -> None:
         make_venv(log)
     say("installing requirements.txt into .venv (about 1.5 GB on disk; one to three minutes)")
     pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-q"]
-    run([*pip, "-r", "requirements.txt", "-c", "requirements.lock"], log, "pip install")
+    if sys.version_info[:2] == LOCKED_PYTHON:
+        run([*pip, "--require-hashes", "--no-deps", "-r", "requirements.sha256"], log, "pip install")
+    else:
+        say("the digests of packages were locked for another Python: packages are installed by version alone")
+        run([*pip, "-r", "requirements.txt", "-c", "requirements.lock"], log, "pip install")
     run([*pip, "--no-build-isolation", "--no-deps", "-e", "."], log, "pip install -e .")
     stamp_file.write_text(stamp)
 
@@ -317,6 +323,9 @@ def main() -> int:
             configure_spark()
     except Missing as problem:
         say(f"cannot go on: {problem}")
+        return 3
+    except OSError as problem:  # a full disk, a checkout that may not be written
+        say(f"cannot go on: {problem.filename or ROOT}: {problem.strerror or problem}")
         return 3
     except KeyboardInterrupt:
         return 130

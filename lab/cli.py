@@ -26,7 +26,9 @@ from lab import (
     cli_store,
 )
 from lab.console import Progress
+from twinpath import env_typos
 from twinpath.errors import ConfigurationError, TwinpathError, first_line
+from twinpath.settings import LOOPBACK, ROOT
 
 EXAMPLES = """
 Examples:
@@ -224,6 +226,12 @@ def run() -> int:
     except psycopg2.Error as error:
         sys.stderr.write(f"twinpath: PostgreSQL: {first_line(error)}\n")
         return 4
+    except OSError as error:  # a full disk, a folder that may not be written, too many open files
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"twinpath: {where}{error.strerror or error}. TWINPATH_VERBOSE=1 shows where it happened\n")
+        if os.environ.get("TWINPATH_VERBOSE"):
+            raise
+        return 3
     except KeyboardInterrupt:
         return 130
     return 0
@@ -232,9 +240,19 @@ def run() -> int:
 def main() -> None:
     """Entry point of the `twinpath` command."""
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it logs every refused connection while we wait
+    _keep_loopback_from_proxies()
+    for line in env_typos.warnings(os.environ, ROOT / ".env"):
+        sys.stderr.write(f"twinpath: {line}\n")
     for name in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, _interrupt)
     sys.exit(run())
+
+
+def _keep_loopback_from_proxies() -> None:
+    """A proxy of the environment is for other machines: neither we nor what we start reach our own services by it."""
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join([*([given] if given else []), LOOPBACK, "localhost"])
 
 
 def _interrupt(*_: object) -> None:

@@ -1,10 +1,13 @@
 """`twinpath check-source`: is a given PostgreSQL ready for change data capture? Registered in lab/cli.py."""
 
+import re
 from typing import Annotated
 
 import typer
 
 from twinpath.errors import ConfigurationError
+
+SLOT_NAME = "[a-z0-9_]{1,63}"
 
 
 def check_source(
@@ -29,8 +32,14 @@ def check_source(
     dsn = dsn or settings.source_dsn.get_secret_value()
     if not dsn:
         raise ConfigurationError("found no DSN, wanted one as argument or in SOURCE_DSN")
+    slot = slot or settings.slot
+    if not re.fullmatch(SLOT_NAME, slot):
+        raise ConfigurationError(
+            f"--slot: found {slot!r}, wanted at most 63 lower-case letters, digits and underscores: PostgreSQL takes "
+            "no other name for a slot"
+        )
     schema, _, name = table.rpartition(".")
-    wanted = Wanted(schema or "public", name, publication or settings.publication, slot or settings.slot, role)
+    wanted = Wanted(schema or "public", name, publication or settings.publication, slot, role)
     facts = gather(dsn, wanted)
     verdicts = checks.judge(facts, wanted)
     checks.show(verdicts, facts.database, as_json=json)

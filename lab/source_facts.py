@@ -6,9 +6,8 @@ from typing import Any
 import msgspec
 import psycopg2
 from psycopg2.extensions import cursor as Cursor
-from psycopg2.extensions import parse_dsn
 
-from twinpath.errors import ConfigurationError
+from twinpath.dsn import checked
 
 SETTINGS = (
     "wal_level",
@@ -91,11 +90,9 @@ class SourceFacts(msgspec.Struct, frozen=True):
 
 def gather(dsn: str, wanted: Wanted) -> SourceFacts:
     """Ask once, in one session. psycopg2.Error when the server cannot be reached; ConfigurationError for no DSN."""
-    try:
-        parse_dsn(dsn)
-    except psycopg2.ProgrammingError:  # its text may quote a password
-        raise ConfigurationError("found no libpq DSN, wanted such as 'host=db dbname=mydb user=cdc'") from None
-    with closing(psycopg2.connect(dsn, connect_timeout=10, application_name="twinpath check-source")) as session:
+    with closing(
+        psycopg2.connect(checked("SOURCE_DSN", dsn), connect_timeout=10, application_name="twinpath check-source")
+    ) as session:
         session.set_session(readonly=True)
         with session.cursor() as cursor:
             role = wanted.role or str(_row(cursor, "SELECT current_user")[0])

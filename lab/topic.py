@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+from twinpath import kafka_access
 from twinpath.errors import ChangeLogUnavailable, ServiceFault
 from twinpath.settings import Settings
 
@@ -16,6 +17,7 @@ def open_consumer(settings: Settings, idle_ms: float = float("inf")) -> KafkaCon
     try:
         return KafkaConsumer(
             bootstrap_servers=settings.kafka_bootstrap_servers.split(","),
+            **kafka_access.kafka_python(settings),
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",

@@ -13,6 +13,7 @@ from psycopg2.extensions import parse_dsn
 from pyspark.sql import DataFrame, SparkSession
 
 from spark_jobs.columns import ROWS, conform
+from twinpath.dsn import checked
 from twinpath.errors import ConfigurationError, ServiceFault, first_line
 
 Mode = Literal["safe", "full", "naive-id", "naive-time"]
@@ -48,7 +49,7 @@ class Wanted(NamedTuple):
 def snapshot(dsn: str) -> Iterator[Snapshot]:
     """An exported snapshot, valid inside of the block."""
     try:
-        session = psycopg2.connect(dsn, application_name="twinpath batch", connect_timeout=10)
+        session = psycopg2.connect(checked("SOURCE_DSN", dsn), application_name="twinpath batch", connect_timeout=10)
     except psycopg2.Error as error:
         raise ConfigurationError(f"SOURCE_DSN: {first_line(error)}") from None
     try:

@@ -18,6 +18,7 @@ from spark_jobs.stream_queries import Offsets, QueryPlan, Start, plan_queries, s
 from spark_jobs.stream_sink import Sink
 from spark_jobs.stream_source import read_topic
 from spark_jobs.stream_store import PATH, StreamStore
+from twinpath import kafka_access
 from twinpath.alert_store import AlertStore
 from twinpath.detection.rules import configured
 from twinpath.errors import START_AFRESH, GapError
@@ -87,7 +88,7 @@ def start(
     Raises ConfigurationError, ForeignCheckpoint and GapError before anything is read.
     """
     dsn = settings.alerts_dsn.get_secret_value()
-    topic = KafkaTopic(settings.kafka_bootstrap_servers, settings.topic)
+    topic = KafkaTopic(settings.kafka_bootstrap_servers, settings.topic, kafka_access.librdkafka(settings))
     topic_id, partitions = topic.describe()
     versions = RuleVersions(dsn, PATH)
     rules = [configured(name, settings.rule_parameters, versions.generation(name)) for name in rule_names]

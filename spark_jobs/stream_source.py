@@ -4,6 +4,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_jobs.columns import RECORDS, conform
+from twinpath import kafka_access
 from twinpath.settings import Settings
 
 
@@ -15,6 +16,7 @@ def read_topic(spark: SparkSession, settings: Settings) -> DataFrame:
     frame = (
         spark.readStream.format("kafka")
         .option("kafka.bootstrap.servers", settings.kafka_bootstrap_servers)
+        .options(**{f"kafka.{name}": value for name, value in kafka_access.java(settings).items()})
         .option("kafka.isolation.level", "read_committed")
         .option("subscribe", settings.topic)
         .option("startingOffsets", "earliest")

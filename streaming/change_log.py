@@ -5,8 +5,10 @@ skip changes. Partitions that the group hands over are not read before `assign` 
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
+from twinpath import kafka_access
 from twinpath.errors import ConfigurationError
 from twinpath.settings import Settings
 
@@ -25,12 +27,13 @@ class Record(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a member reads: brokers, topic, group, and its own lasting name in the group (or none)."""
+    """Where a member reads: brokers, topic, group, its own lasting name in the group (or none), and how it gets in."""
 
     servers: str
     topic: str
     group: str
     instance: str = ""
+    access: Mapping[str, Any] = MappingProxyType({})  # further options of the client, passwords among them
 
 
 class ChangeLog(Protocol):
@@ -108,10 +111,10 @@ def open_change_log(settings: Settings, rule_name: str) -> ChangeLog:
     if settings.kafka_client == "kafka-python":
         from streaming.kafka_python_log import KafkaPythonChangeLog  # noqa: PLC0415  one client, one price in memory
 
-        return KafkaPythonChangeLog(place)
+        return KafkaPythonChangeLog(place._replace(access=kafka_access.kafka_python(settings)))
     from streaming.confluent_log import ConfluentChangeLog  # noqa: PLC0415  likewise
 
-    return ConfluentChangeLog(place)
+    return ConfluentChangeLog(place._replace(access=kafka_access.librdkafka(settings)))
 
 
 def fenced(place: Place) -> ConfigurationError:

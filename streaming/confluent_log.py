@@ -36,6 +36,7 @@ class ConfluentChangeLog:
         self._servers = place.servers
         config: dict[str, Any] = {
             "bootstrap.servers": place.servers,
+            **place.access,
             "group.id": place.group,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
@@ -53,7 +54,7 @@ class ConfluentChangeLog:
         if place.instance:
             config["group.instance.id"] = place.instance
         self._consumer = Consumer(config, logger=LIBRDKAFKA)
-        self._facts = KafkaTopic(place.servers, place.topic)
+        self._facts = KafkaTopic(place.servers, place.topic, place.access)
         self._watch = TopicWatch(place.topic, self.describe)
         self._subscribe: Callable[[], None] = lambda: None
 

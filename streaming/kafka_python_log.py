@@ -42,6 +42,7 @@ class KafkaPythonChangeLog:
         self._topic = place.topic
         self._config: dict[str, Any] = {
             "bootstrap_servers": place.servers.split(","),
+            **place.access,
             "group_id": place.group,
             "group_instance_id": place.instance or None,
             "enable_auto_commit": False,
@@ -59,7 +60,7 @@ class KafkaPythonChangeLog:
             "metrics_enabled": False,
         }
         self._consumer: KafkaConsumer | None = None
-        self._questions = TopicQuestions(place.servers, place.topic)
+        self._questions = TopicQuestions(place.servers, place.topic, place.access)
         self._watch = TopicWatch(place.topic, self.describe)
         self._assigned: Callable[[list[int]], None] = lambda _: None
         self._revoked: Callable[[list[int]], None] = lambda _: None

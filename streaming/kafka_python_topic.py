@@ -3,6 +3,8 @@
 import socket
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from typing import Any
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, NoError, UnknownTopicOrPartitionError, for_code
@@ -16,9 +18,10 @@ CALL_TIMEOUT_MS = int(CALL_TIMEOUT_S * 1000)
 class TopicQuestions:
     """Answers about one topic; connects when first asked, and may be asked from several threads."""
 
-    def __init__(self, servers: str, topic: str) -> None:
+    def __init__(self, servers: str, topic: str, access: Mapping[str, Any]) -> None:
         self._servers = servers
         self._topic = topic
+        self._access = access
         self._admin: KafkaAdminClient | None = None
 
     def describe(self) -> tuple[str, int]:
@@ -28,6 +31,7 @@ class TopicQuestions:
             if self._admin is None:
                 self._admin = KafkaAdminClient(
                     bootstrap_servers=self._servers.split(","),
+                    **self._access,
                     bootstrap_timeout_ms=CALL_TIMEOUT_MS,
                     request_timeout_ms=CALL_TIMEOUT_MS,
                 )

@@ -15,6 +15,7 @@ from psycopg2.extensions import make_dsn
 from pydantic import SecretStr
 
 from temperature.program import Ending
+from twinpath.dsn import checked
 from twinpath.errors import ConfigurationError, ServiceFault, TemperaturesUnavailable, first_line
 from twinpath.settings import Settings
 
@@ -86,7 +87,7 @@ def connect(dsn: str) -> Connection:
     """A session in UTC; ConfigurationError for what trying again cannot mend."""
     try:
         return psycopg2.connect(
-            dsn,
+            checked("TEMPERATURE_DSN or AVERAGES_DSN", dsn),
             connect_timeout=CONNECT_TIMEOUT_S,
             keepalives_idle=5,
             keepalives_interval=2,
@@ -95,8 +96,6 @@ def connect(dsn: str) -> Connection:
             application_name="twinpath-temperature",
             options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",
         )
-    except psycopg2.ProgrammingError as error:
-        raise ConfigurationError(f"TEMPERATURE_DSN or AVERAGES_DSN is no DSN: {first_line(error)}") from None
     except psycopg2.OperationalError as error:
         if any(words in str(error) for words in LACKS):
             raise ConfigurationError(

@@ -1,12 +1,16 @@
 """What Kafka says of one topic: its id, its partitions, where each begins and ends. Nothing is read from it."""
 
 import logging
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from twinpath.errors import ChangeLogUnavailable, ConfigurationError
 
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 LIBRDKAFKA = logging.getLogger("librdkafka")
 TIMEOUT_S = 10.0
 
@@ -14,9 +18,12 @@ TIMEOUT_S = 10.0
 class KafkaTopic:
     """One topic; connects when first asked, and may be asked from several threads."""
 
-    def __init__(self, servers: str, topic: str) -> None:
+    def __init__(self, servers: str, topic: str, access: Mapping[str, Any] = NO_OPTIONS) -> None:
+        """`access`: further options of the client, such as those of twinpath.kafka_access."""
         self._servers = servers
         self._topic = topic
+        self._access = access
+        self._refusal = ""
         self._admin: AdminClient | None = None
 
     def describe(self) -> tuple[str, int]:
@@ -60,8 +67,14 @@ class KafkaTopic:
 
     def _client(self) -> AdminClient:
         if self._admin is None:
-            self._admin = AdminClient({"bootstrap.servers": self._servers}, logger=LIBRDKAFKA)
+            config: dict[str, Any] = {"bootstrap.servers": self._servers, "error_cb": self._note, **self._access}
+            self._admin = AdminClient(config, logger=LIBRDKAFKA)
         return self._admin
 
+    def _note(self, error: KafkaError) -> None:
+        """librdkafka says here, and nowhere else, that a broker refused us."""
+        if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
+            self._refusal = f" ({error.str()})"
+
     def _unavailable(self, what: str) -> ChangeLogUnavailable:
-        return ChangeLogUnavailable(f"Kafka at {self._servers}: {what}")
+        return ChangeLogUnavailable(f"Kafka at {self._servers}: {what}{self._refusal}")

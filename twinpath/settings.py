@@ -18,6 +18,11 @@ from twinpath.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
+_HOST_AND_PORT = r"(\[[0-9A-Fa-f:.]+\]|[^\s,:/\[\]]+):[0-9]{1,5}"
+_URL = r"^https?://(\[[0-9A-Fa-f:.]+\]|[^\s,:/\[\]]+)(:[0-9]{1,5})?(/[^\s/]+)*$"
+_YEAR_S = 366 * 86_400.0
+_MANY = 1_000_000_000
+_NAME_BYTES = 48  # of a database: PostgreSQL cuts names at 63 without a word, and a run's suffix must stay
 
 
 class Settings(BaseSettings):
@@ -29,9 +34,10 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         str_strip_whitespace=True,
+        allow_inf_nan=False,
     )
 
-    pghost: str = Field(LOOPBACK, description="host of the source PostgreSQL")
+    pghost: str = Field(LOOPBACK, min_length=1, description="host of the source PostgreSQL")
     pgport: int = Field(5432, ge=1, le=65535, description="port of the source PostgreSQL")
     pgdatabase: str = Field("mydb", description="source database that holds the table transactions")
     postgres_password: SecretStr = Field(
@@ -54,15 +60,33 @@ class Settings(BaseSettings):
     source_dsn: SecretStr = Field(
         SecretStr(""), description="DSN by which batch jobs read the source; `twinpath env --export` prints one"
     )
-    kafka_bootstrap_servers: str = Field(f"{LOOPBACK}:9092", description="Kafka, host:port[,host:port]")
+    kafka_bootstrap_servers: str = Field(
+        f"{LOOPBACK}:9092",
+        pattern=f"^{_HOST_AND_PORT}(,{_HOST_AND_PORT})*$",
+        description="Kafka, host:port[,host:port]",
+    )
     kafka_client: Literal["confluent", "kafka-python"] = Field(
         "confluent", description="Kafka client of the agents: confluent, the fast one, or kafka-python"
     )
+    kafka_security: Literal["PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT",
+        description="how agents and Spark stream speak to Kafka: PLAINTEXT, or SASL_SSL (TLS, and SCRAM-SHA-512 with "
+        "KAFKA_USERNAME and KAFKA_PASSWORD)",
+    )
+    kafka_username: str = Field("", description="user of Kafka, with SASL_SSL")
+    kafka_password: SecretStr = Field(SecretStr(""), description="password of KAFKA_USERNAME")
+    kafka_ca_file: str = Field(
+        "", description="file of the authority that signed the brokers' certificates, PEM; empty: the system's"
+    )
     kafka_controller_port: int = Field(9093, ge=1, le=65535, description="port of Kafka's controller")
-    connect_url: str = Field(f"http://{LOOPBACK}:8083", description="REST address of Kafka Connect")
-    topic_prefix: str = Field("dbserver1", pattern=r"^[A-Za-z0-9._-]+$", description="Debezium's topic.prefix")
+    connect_url: str = Field(f"http://{LOOPBACK}:8083", pattern=_URL, description="REST address of Kafka Connect")
+    topic_prefix: str = Field(
+        "dbserver1", pattern=r"^[A-Za-z0-9._-]+$", max_length=200, description="Debezium's topic.prefix"
+    )
     topic_partitions: int = Field(4, ge=1, le=1000, description="partitions of a topic that we create")
-    run_id: str = Field("", pattern=r"^[a-z0-9]*$", description="id of a measured run; empty: the standard names")
+    run_id: str = Field(
+        "", pattern=r"^[a-z0-9]*$", max_length=14, description="id of a measured run; empty: the standard names"
+    )
 
     twinpath_home: str = Field("", description="folder of the stack's data, logs and passwords; empty: .twinpath/stack")
 
@@ -79,12 +103,23 @@ class Settings(BaseSettings):
 
     state_buckets: int = Field(64, ge=1, le=4096, description="buckets of users per partition in a checkpoint")
     live_users: int = Field(
-        20_000, ge=1, description="users of a partition that an agent keeps as objects; the others are kept as bytes"
+        20_000,
+        ge=1,
+        le=_MANY,
+        description="users of a partition that an agent keeps as objects; the others are kept as bytes",
     )
-    checkpoint_every_s: float = Field(60.0, gt=0, description="longest time between two checkpoints, seconds")
-    checkpoint_replay_s: float = Field(5.0, gt=0, description="a checkpoint when replaying would cost more, seconds")
-    checkpoint_idle_s: float = Field(1.0, gt=0, description="a checkpoint after this much idleness, seconds")
-    idle_warning_s: float = Field(30.0, gt=0, description="an agent without input says which hop is stuck, seconds")
+    checkpoint_every_s: float = Field(
+        60.0, gt=0, le=_YEAR_S, description="longest time between two checkpoints, seconds"
+    )
+    checkpoint_replay_s: float = Field(
+        5.0, gt=0, le=_YEAR_S, description="a checkpoint when replaying would cost more, seconds"
+    )
+    checkpoint_idle_s: float = Field(
+        1.0, gt=0, le=_YEAR_S, description="a checkpoint after this much idleness, seconds"
+    )
+    idle_warning_s: float = Field(
+        30.0, gt=0, le=_YEAR_S, description="an agent without input says which hop is stuck, seconds"
+    )
     group_instance: str = Field(
         "",
         max_length=249,
@@ -117,10 +152,10 @@ class Settings(BaseSettings):
         2, ge=1, le=1000, description="tasks that fold a micro-batch side by side; a checkpoint keeps its first value"
     )
     stream_max_records: int = Field(
-        100_000, ge=1, description="records of one micro-batch at the most: they bound its memory"
+        100_000, ge=1, le=_MANY, description="records of one micro-batch at the most: they bound its memory"
     )
     stream_trigger_s: float = Field(
-        0.0, ge=0, description="shortest time from one micro-batch to the next, seconds; 0: at once"
+        0.0, ge=0, le=_YEAR_S, description="shortest time from one micro-batch to the next, seconds; 0: at once"
     )
     stream_metrics_port: int = Field(9311, ge=1, le=65535, description="port of /metrics of the Spark stream under up")
     stream_ui_port: int = Field(4040, ge=1, le=65535, description="port of the Spark stream's own UI")
@@ -129,8 +164,8 @@ class Settings(BaseSettings):
     batch_schedule: str = Field("*/10 * * * *", description="cron expression, UTC, of the DAG fraud_batch")
 
     rate: int = Field(500, ge=1, le=1_000_000, description="rows per second of a load")
-    duration: float = Field(60.0, gt=0, description="length of a load, seconds")
-    seed: int = Field(7, ge=0, description="seed of the workload, a whole number")
+    duration: float = Field(60.0, gt=0, le=_YEAR_S, description="length of a load, seconds")
+    seed: int = Field(7, ge=0, le=2**63 - 1, description="seed of the workload, a whole number")
     profile: Literal["labelled", "uniform"] = Field(
         "labelled", description="profile of the workload: labelled or uniform"
     )
@@ -139,6 +174,13 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
+
+    @field_validator("pgdatabase", "office_database")
+    @classmethod
+    def _fits_with_a_suffix(cls, value: str) -> str:
+        if not 1 <= len(value.encode()) <= _NAME_BYTES:
+            raise ValueError(f"a name of 1 to {_NAME_BYTES} bytes")
+        return value
 
     @property
     def suffix(self) -> str:
@@ -239,10 +281,15 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
-            for problem in error.errors(include_input=False)
-        ]
-        raise ConfigurationError("; ".join(lines)) from None
+        raise ConfigurationError("; ".join(_said(problem) for problem in error.errors())) from None
     except ValueError as error:  # a value that is no JSON where JSON is wanted
         raise ConfigurationError(str(error)) from None
+
+
+def _said(problem: Any) -> str:
+    """A setting that cannot be right: what was found, unless it is a secret, and what was wanted."""
+    name = ".".join(str(part) for part in problem["loc"]).upper()
+    field = Settings.model_fields.get(str(problem["loc"][0]))
+    if field is None or field.annotation is SecretStr:
+        return f"{name}: {problem['msg']}"
+    return f"{name}: found {problem['input']!r}, wanted {field.description}. {problem['msg']}"

@@ -7,6 +7,7 @@ import psycopg2
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
+from twinpath.dsn import checked
 from twinpath.errors import AlertStoreUnavailable, ConfigurationError, ServiceFault, first_line
 
 STATEMENT_TIMEOUT_MS = 10_000
@@ -54,7 +55,7 @@ def connect(dsn: str) -> Connection:
         )
     try:
         return psycopg2.connect(
-            dsn,
+            checked("ALERTS_DSN", dsn),
             connect_timeout=CONNECT_TIMEOUT_S,
             keepalives_idle=5,
             keepalives_interval=2,
@@ -64,10 +65,8 @@ def connect(dsn: str) -> Connection:
             options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC "
             f"-c idle_in_transaction_session_timeout={STATEMENT_TIMEOUT_MS}",  # a process asleep keeps no row locked
         )
-    except psycopg2.ProgrammingError as error:
-        raise ConfigurationError(f"ALERTS_DSN is no DSN: {first_line(error)}") from None
     except psycopg2.OperationalError as error:
-        final = ("password authentication failed", "does not exist", "no password supplied")
+        final = ("password authentication failed", "does not exist", "no password supplied", "permission denied for")
         if any(words in str(error) for words in final):
             raise ConfigurationError(f"ALERTS_DSN: {first_line(error)}") from None
         raise

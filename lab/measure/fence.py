@@ -12,6 +12,7 @@ from contextlib import closing
 import psycopg2
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from twinpath import kafka_access
 from twinpath.errors import ChangeLogUnavailable, ServiceFault
 from twinpath.settings import Settings
 
@@ -57,7 +58,8 @@ def wait_for_slot(dsn: str, slot: str, lsn: int, timeout_s: float) -> None:
 
 def end_offsets(settings: Settings) -> dict[int, int]:
     """The end of each partition of the topic."""
-    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": "twinpath-fence"})
+    servers = {"bootstrap.servers": settings.kafka_bootstrap_servers, **kafka_access.librdkafka(settings)}
+    consumer = Consumer({**servers, "group.id": "twinpath-fence"})
     try:
         described = consumer.list_topics(settings.topic, timeout=10).topics[settings.topic]
         return {

@@ -8,6 +8,7 @@ import httpx
 from psycopg2.extensions import parse_dsn
 
 from lab.stack.airflow_config import ADMIN
+from twinpath.dsn import checked
 from twinpath.errors import ServiceFault
 from twinpath.settings import LOOPBACK
 
@@ -122,7 +123,7 @@ class AirflowApi:
 
 def postgres_connection(connection_id: str, dsn: str) -> dict[str, Any]:
     """A connection as Airflow's API takes it, from a libpq DSN."""
-    parts = parse_dsn(dsn)
+    parts = parse_dsn(checked(f"the DSN of connection {connection_id}", dsn))
     return {
         "connection_id": connection_id,
         "conn_type": "postgres",

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from lab.stack import process
+from lab.stack import java, process
 from lab.stack.home import STATE, Home
 from lab.stack.java import java_command
 from twinpath.errors import ServiceFault
@@ -32,7 +32,7 @@ class Connect:
         properties = self._home.path / "connect.properties"
         properties.write_text(self._properties())
         main = "org.apache.kafka.connect.cli.ConnectDistributed"
-        process.start(self._home, NAME, java_command("connect", heap_mb, main, str(properties)))
+        process.start(self._home, NAME, java_command("connect", heap_mb, main, str(properties)), java.ENVIRONMENT)
 
     def wait(self) -> None:
         """Wait until *our* worker answers: the one on our Kafka cluster."""
@@ -78,7 +78,7 @@ class Connect:
             "config.providers.file.class": "org.apache.kafka.common.config.provider.FileConfigProvider",
             "config.providers.file.param.allowed.paths": self._home.secrets / "connect",
         }
-        return "".join(f"{name}={value}\n" for name, value in values.items())
+        return java.properties(values)
 
 
 def connector_config(home: Home, settings: Settings) -> dict[str, str]:

@@ -6,6 +6,7 @@ import secrets
 from psycopg2.extensions import make_dsn
 
 from lab.stack.home import Home
+from twinpath.dsn import checked
 from twinpath.settings import Settings
 
 SUPERUSER = "postgres"
@@ -52,7 +53,8 @@ class Credentials:
 
     def alerts_dsn(self, settings: Settings, role: str = "twinpath_alerts") -> str:
         """DSN of the alert store of these names: the given one, else the stack's own."""
-        return settings.alerts_dsn.get_secret_value() or self.dsn(role, settings.alerts_database)
+        given = settings.alerts_dsn.get_secret_value()
+        return checked("ALERTS_DSN", given) if given else self.dsn(role, settings.alerts_database)
 
     def _save(self) -> None:
         self._home.write_private(FILE, json.dumps(self._passwords, indent=1))

@@ -21,6 +21,7 @@ from twinpath.settings import ROOT, Settings
 STATE = ROOT / ".twinpath"
 MARKER = "twinpath-home"  # only folders that hold this file are ever removed
 BINARIES = "binaries"
+UNUSABLE = ",:}\n"  # in a path: they end one in log.dirs, allowed.paths and ${file:...}
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,12 @@ class Home:
 
     def make(self) -> None:
         """Create the folders with the permissions they need; a folder that is in use otherwise is refused."""
+        unusable = sorted(set(UNUSABLE) & set(str(self.path)))
+        if unusable:
+            raise EnvironmentFault(
+                f"{self.path} holds {' and '.join(map(repr, unusable))}, which Kafka and Connect read as the end of a "
+                "path; choose another folder for TWINPATH_HOME or the checkout"
+            )
         if self.path.exists() and not (self.path / MARKER).exists() and any(self.path.iterdir()):
             raise EnvironmentFault(
                 f"{self.path} holds other files (no {MARKER} in it); give TWINPATH_HOME a folder of its own"
@@ -86,8 +93,11 @@ class Home:
         """Write a file in `secrets/` that only its owner can read."""
         path = self.secrets / name
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w") as out:
-            out.write(text)
+        try:
+            with os.fdopen(handle, "w") as out:
+                out.write(text)
+        except OSError as error:  # a full disk: the system does not say which
+            raise OSError(error.errno, error.strerror, str(path)) from None
         path.chmod(0o600)
         return path
 

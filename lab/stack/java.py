@@ -1,12 +1,28 @@
 """How the stack's Java programs are started; which Java was settled by lab/bootstrap.py."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from lab.stack.home import STATE
 from twinpath.errors import EnvironmentFault
 
+ASCII_END = 128
 LOGGING = Path(__file__).with_name("log4j2.properties")
+
+
+ENVIRONMENT = {"LC_ALL": "C.UTF-8"}  # else Java can open no file whose path is not ASCII
+
+
+def properties(values: Mapping[str, object]) -> str:
+    """The text of a Java properties file, which is Latin-1: other characters and backslashes are escaped."""
+    return "".join(f"{name}={_escaped(str(value))}\n" for name, value in values.items())
+
+
+def _escaped(text: str) -> str:
+    units = text.replace("\\", "\\\\").encode("utf-16-be")
+    codes = (int.from_bytes(units[at : at + 2]) for at in range(0, len(units), 2))
+    return "".join(chr(code) if code < ASCII_END else f"\\u{code:04x}" for code in codes)
 
 
 def java() -> str:

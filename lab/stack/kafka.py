@@ -1,5 +1,6 @@
 """The stack's Kafka: one KRaft broker on loopback; and the administration of topics (kafka-python)."""
 
+import os
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
@@ -10,10 +11,11 @@ from pathlib import Path
 from kafka.admin import KafkaAdminClient, MemberToRemove, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
 
-from lab.stack import process
+from lab.stack import java, process
 from lab.stack.home import Home
 from lab.stack.java import java_command
-from twinpath.errors import ChangeLogUnavailable, ServiceFault
+from twinpath import kafka_access
+from twinpath.errors import ChangeLogUnavailable, ConfigurationError, ServiceFault
 from twinpath.settings import LOOPBACK, Settings
 
 NAME = "kafka"
@@ -37,6 +39,11 @@ class Kafka:
 
     def start(self) -> None:
         """Format the log folder when it is new, and start the broker; returns before it is ready."""
+        if self._settings.kafka_security != "PLAINTEXT":
+            raise ConfigurationError(
+                f"KAFKA_SECURITY is {self._settings.kafka_security}, but this command starts a broker of its own, "
+                "which is PLAINTEXT. Unset KAFKA_SECURITY; for a Kafka of yours see docs/own-system.md"
+            )
         self._folder.mkdir(exist_ok=True)
         properties = self._folder / "server.properties"
         properties.write_text(self._properties())
@@ -44,7 +51,7 @@ class Kafka:
             (self._folder / "cluster.id").write_text(new_cluster_id())
             self._format(str(properties), self.cluster_id())
         command = java_command("broker", HEAP_MB, "kafka.Kafka", str(properties))
-        process.start(self._home, NAME, command)
+        process.start(self._home, NAME, command, java.ENVIRONMENT)
 
     def wait(self) -> None:
         """Wait until *our* broker answers: the one with our cluster id."""
@@ -73,7 +80,9 @@ class Kafka:
     def _format(self, properties: str, cluster_id: str) -> None:
         arguments = ["format", "--standalone", "--ignore-formatted", "-t", cluster_id, "-c", properties]
         command = java_command("broker", 256, "kafka.tools.StorageTool", *arguments)
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={**os.environ, **java.ENVIRONMENT}
+        )
         if done.returncode:
             raise ServiceFault(f"formatting Kafka's log failed:\n{done.stdout}{done.stderr}".strip())
 
@@ -103,14 +112,16 @@ class Kafka:
             "share.coordinator.state.topic.min.isr": 1,
             "group.initial.rebalance.delay.ms": 0,
         }
-        return "".join(f"{name}={value}\n" for name, value in values.items())
+        return java.properties(values)
 
 
 @contextmanager
 def admin(settings: Settings) -> Iterator[KafkaAdminClient]:
     """An administration client; ChangeLogUnavailable when Kafka cannot be reached."""
     try:
-        client = KafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers.split(","))
+        client = KafkaAdminClient(
+            bootstrap_servers=settings.kafka_bootstrap_servers.split(","), **kafka_access.kafka_python(settings)
+        )
     except (KafkaError, OSError, ValueError) as error:
         raise ChangeLogUnavailable(
             f"found no Kafka at {settings.kafka_bootstrap_servers} ({type(error).__name__}). Run: twinpath up"

@@ -4,18 +4,24 @@ import httpx
 
 from lab.stack import process
 from lab.stack.home import Home
+from twinpath.errors import ConfigurationError
 from twinpath.settings import Settings
 
 Wanted = list[tuple[str, int, str]]
 
 
 def of_services(settings: Settings, kafka_port: int) -> Wanted:
-    """PostgreSQL, Kafka and Connect."""
+    """PostgreSQL, Kafka and Connect; ConfigurationError when Connect is given no port to listen on."""
+    connect = httpx.URL(settings.connect_url).port
+    if connect is None:
+        raise ConfigurationError(
+            f"CONNECT_URL: found {settings.connect_url}, wanted a port: the Connect of the stack listens on it"
+        )
     return [
         ("postgres", settings.pgport, "PGPORT"),
         ("kafka", kafka_port, "KAFKA_BOOTSTRAP_SERVERS"),
         ("kafka", settings.kafka_controller_port, "KAFKA_CONTROLLER_PORT"),
-        ("connect", httpx.URL(settings.connect_url).port or 0, "CONNECT_URL"),
+        ("connect", connect, "CONNECT_URL"),
     ]
 
 

@@ -34,6 +34,7 @@ OPTIONS = {
     "max_connections": "200",
     "max_wal_senders": "20",
     "max_replication_slots": "20",
+    "max_prepared_transactions": "8",  # applications may commit in two phases
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %u@%d ",

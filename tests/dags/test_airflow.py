@@ -18,8 +18,10 @@ import pytest
 from lab.stack import process
 from lab.stack.airflow import COMPONENTS
 from lab.stack.airflow_api import AirflowApi
+from tests import exposure
 from tests.conftest import wait_for
 from tests.dags.conftest import HOUR, AirflowShell, alive
+from tests.exposure import PLANTED
 from twinpath.errors import ServiceFault
 
 pytestmark = [pytest.mark.dags, pytest.mark.e2e]
@@ -57,6 +59,8 @@ def test_airflow_listens_on_one_port_of_loopback(shell: AirflowShell) -> None:
         if entry.status == psutil.CONN_LISTEN
     }
     assert found == {shell.url.removeprefix("http://")}
+    assert [one for one in exposure.listeners(shell.home) if not exposure.is_loopback(one[0])] == []
+    assert exposure.in_arguments(exposure.passwords(shell.home)) == []
 
 
 def test_the_role_of_the_metadata_reads_no_payment_and_nobody_else_reads_the_metadata(shell: AirflowShell) -> None:
@@ -150,9 +154,14 @@ def test_dags_test_runs_a_window_on_the_real_database(shell: AirflowShell) -> No
 def test_the_batch_runs_by_spark_and_its_rows_are_counted(shell: AirflowShell) -> None:
     shell.rows(
         "mydb",
-        "INSERT INTO transactions (user_id, amount) SELECT 7, 10 FROM generate_series(1, 5)",
+        "INSERT INTO transactions (user_id, amount, card_type) SELECT %s, 10, %s FROM generate_series(1, 5)",
+        [PLANTED["user_id"], PLANTED["card_type"]],
     )
-    shell.rows("mydb", "INSERT INTO transactions (user_id, amount) VALUES (7, 900)")
+    shell.rows(
+        "mydb",
+        "INSERT INTO transactions (user_id, amount, card_type) VALUES (%(user_id)s, %(amount)s, %(card_type)s)",
+        PLANTED,
+    )
     with pytest.raises(ServiceFault, match="Invalid input for param mode"):
         shell.api.trigger("fraud_batch", mode="everything")
     run = shell.api.trigger("fraud_batch")
@@ -172,6 +181,7 @@ def test_the_batch_runs_by_spark_and_its_rows_are_counted(shell: AirflowShell) -
     logs += "".join(path.read_text() for path in shell.home.logs.glob("airflow*.log"))
     assert "spark-submit" in logs
     assert [secret for secret in passwords if secret in fields or secret in logs] == []
+    assert exposure.in_files(exposure.logs(shell.home), exposure.planted_words() | exposure.passwords(shell.home)) == []
 
 
 def test_down_leaves_no_process_and_keeps_the_metadata(shell: AirflowShell) -> None:

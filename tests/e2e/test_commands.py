@@ -19,6 +19,7 @@ from twinpath.settings import ROOT
 
 pytestmark = pytest.mark.e2e
 TWINPATH = str(Path(sys.executable).with_name("twinpath"))
+NO_PROXY_AT_ALL = "http://127.0.0.1:9"  # nobody answers: whatever asks it instead of our services fails
 
 
 class Shell:
@@ -55,7 +56,9 @@ class Shell:
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    one = Shell(tmp_path_factory.mktemp("home") / "stack")
+    one = Shell(tmp_path_factory.mktemp("home") / "a stack of Zoë's 中" / ("long" * 20))
+    one.environment.pop("HOME", None)
+    one.environment |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), NO_PROXY_AT_ALL) | {"LC_ALL": "C"}
     done = one.run("up")
     try:
         assert done.returncode == 0, done.stderr
@@ -64,12 +67,12 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         one.run("down", "--purge")
 
 
-def read_some(shell: Shell, *arguments: str, lines: int) -> list[dict[str, Any]]:
-    """The first lines of a command that goes on until Ctrl-C."""
+def read_some(shell: Shell, *arguments: str, lines: int, end: signal.Signals = signal.SIGINT) -> list[dict[str, Any]]:
+    """The first lines of a command that goes on until Ctrl-C, or until another signal."""
     with subprocess.Popen([TWINPATH, *arguments], stdout=subprocess.PIPE, text=True, env=shell.environment) as running:
         assert running.stdout is not None
         found = [json.loads(running.stdout.readline()) for _ in range(lines)]
-        running.send_signal(signal.SIGINT)
+        running.send_signal(end)
         running.stdout.read()
         assert running.wait(timeout=30) == 130
     return found
@@ -125,7 +128,7 @@ def test_the_foreign_producer_of_the_readme_works_as_postgres(shell: Shell) -> N
             [(999002, 5 + number, "visa", 1) for number in range(1000)],
         )
     session.close()
-    found = read_some(shell, "changes", "--from-beginning", "--user", "999002", "--json", lines=1000)
+    found = read_some(shell, "changes", "--from-beginning", "--user", "999002", "--json", lines=1000, end=signal.SIGHUP)
     assert [change["after"]["amount_cents"] for change in found] == [(5 + number) * 100 for number in range(1000)]
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from lab.stack import process
 from lab.stack.home import Home
+from tests import exposure
 from tests.conftest import wait_for
 from tests.e2e.test_commands import Shell
 
@@ -37,6 +38,7 @@ def test_the_stream_is_started_shown_missed_and_stopped(shell: Shell, tmp_path: 
     assert done.returncode == 2
     assert "found nonsense, wanted airflow or spark-stream" in done.stderr
     shell.ok("up", "--with", NAME)
+    exposure.plant(shell.exported()["WRITER_DSN"])
     shell.ok("load", "--rate", "200", "--duration", "5", "--seed", "3")
 
     def shown() -> str | None:
@@ -51,6 +53,12 @@ def test_the_stream_is_started_shown_missed_and_stopped(shell: Shell, tmp_path: 
         for path in ("agent", "spark_stream")
     }
     assert by_path["agent"] == by_path["spark_stream"]
+    assert [one for one in exposure.listeners(home) if not exposure.is_loopback(one[0])] == []
+    assert {name for *_, name in exposure.listeners(home)} >= {NAME, "postgres", "kafka", "connect"}
+    secrets = exposure.passwords(home)
+    assert exposure.in_files(exposure.logs(home), exposure.planted_words() | secrets) == []
+    assert exposure.in_files(exposure.open_files(home), secrets) == []
+    assert exposure.in_arguments(secrets) == []
     assert f"{NAME}: already running" in shell.run("up", "--with", NAME).stderr
     other = shell.run("up", "--with", NAME, RULE_PARAMETERS='{"spending": {"ratio": 5}}')
     assert f"{NAME}: spending changed, starting it anew" in other.stderr

@@ -66,7 +66,7 @@ def test_what_was_stored_as_it_is_passes(store_line: Line) -> None:
 
 def test_a_score_that_is_one_off_names_rule_and_transaction(store_line: Line) -> None:
     kept(store_line)
-    alter(store_line, f"UPDATE alert_log SET score = score + 1 WHERE rule = 'spending' AND tx_id = {DEAR}")  # noqa: S608
+    alter(store_line, f"UPDATE alert_log SET score = score + 1 WHERE rule = 'spending' AND tx_id = {DEAR}")
     named = {"agent spending": [DEAR]}
     assert missed(store_line) == {"topic": named, "log": named}
 

@@ -111,7 +111,7 @@ def fill(line: Line, rule: Rule, tx_id: int, activated_days_ago: float | None) -
 def kept(line: Line) -> dict[str, set[str]]:
     """The versions that each table still holds."""
     return {
-        table: {version for (version,) in line.rows(f"SELECT DISTINCT rule_version FROM {table}")}  # noqa: S608
+        table: {version for (version,) in line.rows(f"SELECT DISTINCT rule_version FROM {table}")}
         for table in VERSIONED
     }
 

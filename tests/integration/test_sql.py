@@ -42,7 +42,64 @@ DENIED = [
     ("twinpath_alerts", "alerts", "DROP TABLE alert_log"),
     ("twinpath_lab", "source", "ALTER ROLE postgres PASSWORD 'mine'"),
     ("twinpath_lab", "source", "COPY transactions TO PROGRAM 'cat'"),
+    ("twinpath_writer", "source", "SET ROLE twinpath_owner"),
+    ("twinpath_writer", "source", "SELECT pg_drop_replication_slot('mine')"),
+    ("twinpath_writer", "source", "SELECT pg_read_file('/etc/passwd')"),
+    ("twinpath_writer", "temperatures", "SELECT * FROM temperature_averages"),
+    ("twinpath_writer", "temperatures", "DELETE FROM temperature_readings"),
+    ("twinpath_cdc", "source", "TRUNCATE transactions"),
+    ("twinpath_cdc", "source", "ALTER PUBLICATION {publication} SET (publish = 'insert')"),
+    ("twinpath_cdc", "temperatures", "SELECT * FROM temperature_readings"),
+    ("twinpath_reader", "source", "CREATE ROLE mine"),
+    ("twinpath_reader", "alerts", "SELECT * FROM batch_staged"),
+    ("twinpath_alerts", "source", "CREATE PUBLICATION mine FOR TABLE transactions"),
+    ("twinpath_alerts", "alerts", "DELETE FROM checkpoints"),
+    ("twinpath_alerts", "alerts", "UPDATE batch_runs SET run = 0"),
+    ("twinpath_averages", "temperatures", "INSERT INTO temperature_readings (temperature) VALUES (1)"),
+    ("twinpath_averages", "source", "SELECT * FROM transactions"),
+    ("twinpath_averages", "alerts", "SELECT * FROM alert_log"),
+    ("twinpath_airflow", "source", "SELECT * FROM transactions"),
+    ("twinpath_airflow", "alerts", "SELECT * FROM alert_log"),
+    ("twinpath_airflow", "temperatures", "SELECT * FROM temperature_readings"),
+    ("twinpath_lab", "source", "SELECT pg_reload_conf()"),
+    ("twinpath_lab", "source", "CREATE ROLE mine SUPERUSER"),
 ]
+# The whole matrix: each relation of ours, and for each role that has a right on it the first letters of SELECT, INSERT,
+# UPDATE, DELETE, TRUNCATE. What has no line here is nobody's but the owner's.
+RIGHTS = {
+    "source": {"transactions": {"writer": "SIUD", "cdc": "S", "reader": "S"}},
+    "temperatures": {
+        "temperature_readings": {"writer": "SI", "averages": "S", "reader": "S"},
+        "temperature_averages": {"averages": "SIUD", "reader": "S"},
+    },
+    "alerts": {
+        "alert_log": {"alerts": "SI", "reader": "S"},
+        "dead_letters": {"alerts": "SI"},
+        "sources": {"alerts": "SI", "reader": "S"},
+        "rule_generations": {"alerts": "SI", "reader": "S"},
+        "rule_activations": {"alerts": "SI", "reader": "S"},
+        "checkpoints": {"alerts": "SIU", "reader": "S"},
+        "counters": {"alerts": "SIU", "reader": "S"},
+        "state_buckets": {"alerts": "SIUD"},
+        "batch_progress": {"alerts": "SIU", "reader": "S"},
+        "batch_runs": {"alerts": "SI", "reader": "S"},
+        "batch_staged": {"alerts": "SIUD"},
+        "stream_queries": {"alerts": "SIU", "reader": "S"},
+        "alerts_current": {"alerts": "S", "reader": "S"},
+        "active_rules": {"alerts": "S", "reader": "S"},
+        "alert_latency": {"alerts": "S", "reader": "S"},
+    },
+}
+FOUND_RIGHTS = """
+SELECT relname, substr(rolname, 10), string_agg(left(verb, 1), '' ORDER BY place)
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = relnamespace AND nspname = 'public'
+CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) WITH ORDINALITY verbs (verb, place)
+CROSS JOIN pg_roles r
+WHERE relkind IN ('r', 'v', 'p', 'm') AND has_table_privilege(r.oid, c.oid, verb)
+  AND rolname ~ '^twinpath_' AND rolname NOT IN ('twinpath_owner', 'twinpath_lab')
+GROUP BY 1, 2
+"""
 ALLOWED = [
     ("twinpath_writer", "source", INSERT),
     ("twinpath_writer", "source", "UPDATE transactions SET amount = 3"),
@@ -60,22 +117,57 @@ ALLOWED = [
 ]
 
 
+@pytest.fixture
+def databases(store_line: Line) -> Line:
+    """Source, alert store and temperatures."""
+    store_line.scope.create_temperatures(store_line.scope.open_as_lab)
+    return store_line
+
+
+def database_of(line: Line, where: str) -> str:
+    names = {
+        "source": line.settings.source_database,
+        "temperatures": line.settings.temperature_database,
+        "alerts": line.settings.alerts_database,
+    }
+    return names[where]
+
+
 def execute(line: Line, role: str, where: str, statement: str) -> None:
-    database = line.settings.source_database if where == "source" else line.settings.alerts_database
-    dsn = line.stack.credentials.dsn(role, database)
+    dsn = line.stack.credentials.dsn(role, database_of(line, where))
     with closing(psycopg2.connect(dsn)) as session, session, session.cursor() as cursor:
         cursor.execute(statement)
 
 
-def test_every_role_is_denied_what_is_not_its_own(store_line: Line) -> None:
+def test_every_role_is_denied_what_is_not_its_own(databases: Line) -> None:
     passed = []
     for role, where, statement in DENIED:
         try:
-            execute(store_line, role, where, statement)
+            execute(databases, role, where, statement.replace("{publication}", databases.settings.publication))
         except psycopg2.errors.InsufficientPrivilege:
             continue
         passed.append((role, statement))
     assert passed == []
+
+
+def test_the_rights_on_every_table_are_these_and_no_others(databases: Line) -> None:
+    for where, wanted in RIGHTS.items():
+        found: dict[str, dict[str, str]] = {}
+        for relation, role, verbs in databases.rows(FOUND_RIGHTS, database=database_of(databases, where)):
+            found.setdefault(relation, {})[role] = verbs
+        assert found == wanted
+
+
+def test_nobody_but_the_lab_makes_databases_tables_or_roles(databases: Line) -> None:
+    query = (
+        "SELECT rolname FROM pg_roles WHERE rolname ~ '^twinpath_' AND (rolcreaterole OR rolcreatedb OR rolbypassrls "
+        "OR has_database_privilege(oid, current_database(), 'CREATE') OR has_schema_privilege(oid, 'public', 'CREATE'))"
+    )
+    for where in RIGHTS:
+        found = {role for (role,) in databases.rows(query, database=database_of(databases, where))}
+        assert found == {"twinpath_owner", "twinpath_lab"}
+    replicating = databases.rows("SELECT rolname FROM pg_roles WHERE rolreplication AND NOT rolsuper ORDER BY 1")
+    assert replicating == [("twinpath_cdc",), ("twinpath_lab",)]
 
 
 def test_every_role_may_do_its_work(store_line: Line) -> None:

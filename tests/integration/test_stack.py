@@ -22,18 +22,6 @@ from twinpath.settings import load_settings
 pytestmark = pytest.mark.integration
 
 
-def test_everything_listens_on_loopback_only(line: Line) -> None:
-    line.agents.start("spending")
-    line.agents.wait("spending")
-    addresses = set()
-    for name in process.names(line.stack.home):
-        found = process.running(line.stack.home, name)
-        for one in (found, *found.children(recursive=True)):
-            addresses |= {entry.laddr.ip for entry in one.net_connections() if entry.status == psutil.CONN_LISTEN}
-    assert addresses <= {"127.0.0.1", "::ffff:127.0.0.1"}
-    assert addresses
-
-
 def test_starting_again_finds_everything_running(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     before = {name: process.running(stack.home, name).pid for name in ("postgres", "kafka", "connect")}
     Stack(stack.home, stack.settings, Progress()).start_services()

@@ -192,6 +192,6 @@ def test_what_is_shown_ends_in_sql_with_one_restart(capsys: pytest.CaptureFixtur
 
 
 def test_what_is_no_dsn_is_refused_without_being_repeated() -> None:
-    with pytest.raises(ConfigurationError, match="found no libpq DSN") as refused:
+    with pytest.raises(ConfigurationError, match="SOURCE_DSN is no DSN") as refused:
         gather("host=db hunter2", WANTED)
     assert "hunter2" not in str(refused.value)

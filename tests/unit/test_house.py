@@ -102,17 +102,28 @@ def pins() -> dict[str, str]:
     return dict(found)
 
 
+def locked(name: str) -> dict[str, str]:
+    lines = [line.partition(";")[0].partition(" \\")[0] for line in (ROOT / name).read_text().splitlines()]
+    pairs = [line.strip().lower().split("==") for line in lines if "==" in line]
+    return {re.sub("[._]", "-", package): number for package, number in pairs}
+
+
+def test_every_locked_package_is_installed_by_the_digest_of_its_file() -> None:
+    text = (ROOT / "requirements.sha256").read_text()
+    assert locked("requirements.sha256") == locked("requirements.lock")
+    without = [
+        part for part in re.split(r"\n(?=\S)", text) if "==" in part and not re.search("sha256:[0-9a-f]{64}", part)
+    ]
+    assert without == []
+
+
 def test_pyspark_and_pyspark_client_are_the_same_version() -> None:
     assert pins()["pyspark"] == pins()["pyspark-client"]
     assert version("pyspark") == version("pyspark-client") == pins()["pyspark"]
 
 
 def test_the_lock_holds_every_pin_and_nothing_else_names_a_version() -> None:
-    lock = dict(
-        line.lower().replace("_", "-").split("==")
-        for line in (ROOT / "requirements.lock").read_text().splitlines()
-        if "==" in line
-    )
+    lock = locked("requirements.lock")
     assert {name: lock.get(name.lower()) for name in pins()} == pins()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["build-system"]["requires"] == ["setuptools"]
