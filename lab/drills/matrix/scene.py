@@ -11,13 +11,13 @@ import msgspec
 import psutil
 import psycopg2
 
-from lab import hops
 from lab.console import Progress
+from lab.doctor import checks
+from lab.doctor.hop import Hop
 from lab.drills.faults import Faults, Struck, back
 from lab.drills.line import Line
 from lab.drills.recovery import Freshness
 from lab.drills.writers import Writers
-from lab.hop import Hop
 from lab.stack import process
 from lab.stack.stack import Stack
 from twinpath.errors import ServiceFault
@@ -153,7 +153,7 @@ class Scene:
     def doctor(self) -> Hop | None:
         """The first broken hop of this line; None when every hop holds."""
         quiet = Stack(self.home, self.line.settings, Progress(quiet=True))
-        return hops.first_broken(hops.walk(quiet, stop_at_first=True))
+        return checks.first_broken(checks.walk(quiet, stop_at_first=True))
 
     def retained_bytes(self) -> int:
         """WAL that the slot keeps; 0 without a slot."""

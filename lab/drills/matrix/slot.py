@@ -7,9 +7,9 @@ from contextlib import closing, contextmanager
 
 import httpx
 
+from lab.doctor.hop import Hop
 from lab.drills.faults import Struck, at_work, back
 from lab.drills.matrix.scene import Scene
-from lab.hop import Hop
 from lab.measure import fence
 from lab.stack import connect
 from lab.stack.connect import connector_state
