@@ -28,7 +28,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 RULES: tuple[Rule, ...] = tuple(configured(name, SMALL) for name in SMALL)
 METRICS = {rule.name: Metrics(rule.name) for rule in RULES}
-SETTINGS = Settings(_env_file=None, pgdatabase=DATABASE, run_id="", idle_warning_s=1e9)  # type: ignore[call-arg]
+SETTINGS = Settings(_env_file=None, pgdatabase=DATABASE, run_id="", idle_warning_s=1e7)  # type: ignore[call-arg]
 SOURCE_STEPS = 60
 TENDER = {"store.write", "store.write, committed", "store.save", "store.save, committed", "store.take, committed"}
 
