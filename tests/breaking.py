@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -143,28 +143,32 @@ class Book:
     rows: list[Row] = field(default_factory=list)
 
     def write(self) -> None:
-        """Into the file that DOCTOR_TABLE names, when it does."""
+        """Into the file that DOCTOR_TABLE names, when it does; rows of earlier sessions that it holds are kept."""
         if (target := os.environ.get("DOCTOR_TABLE")) and self.rows:
-            Path(target).write_text(self.text())
+            path = Path(target)
+            before = re.findall(r"^\| .* \|$", path.read_text(), re.MULTILINE)[1:] if path.exists() else []
+            path.write_text(self.text(before))
 
-    def text(self) -> str:
-        """As Markdown; nothing in it names this machine's folders."""
-        known = environment()
-        right = sum(row.right for row in self.rows)
-        mended = sum(row.mended for row in self.rows)
+    def text(self, before: Iterable[str] = ()) -> str:
+        """As Markdown, after the rows of before; nothing in it names this machine's folders."""
+        rows = {line.split(" | ")[0]: line for line in before} | {f"| {row.name}": _line(row) for row in self.rows}
+        right, mended = (sum(line.split(" | ")[at].startswith("yes") for line in rows.values()) for at in (3, -1))
         lines = [
-            *HEAD.format(day=datetime.now(tz=UTC).date(), commit=known["commit"]).splitlines(),
+            *HEAD.format(day=datetime.now(tz=UTC).date(), commit=environment()["commit"]).splitlines(),
             "",
-            f"{len(self.rows)} breaks, {right} named rightly, {mended} healthy again.",
+            f"{len(rows)} breaks, {right} named rightly, {mended} healthy again.",
             "",
             "| break | doctor named | evidence | right? | its mend | healthy after it? |",
             "|---|---|---|---|---|---|",
+            *rows.values(),
         ]
-        yes = {True: "yes", False: "NO"}
-        for row in self.rows:
-            cells = (row.name, row.said.name, _shown(row.said.evidence), yes[row.right], _mend(row.said))
-            lines.append(f"| {' | '.join(cells)} | {yes[row.mended]} |")
         return "\n".join(lines) + "\n" + TAIL
+
+
+def _line(row: Row) -> str:
+    yes = {True: "yes", False: "NO"}
+    cells = (row.name, row.said.name, _shown(row.said.evidence), yes[row.right], _mend(row.said), yes[row.mended])
+    return f"| {' | '.join(cells)} |"
 
 
 def _mend(hop: Hop) -> str:
@@ -173,8 +177,10 @@ def _mend(hop: Hop) -> str:
 
 
 def _shown(text: str) -> str:
+    """On one line, without this machine's folders."""
     text = re.sub(r"/[^\s'\"]*/pginstall/bin/", "", text.replace(str(ROOT), "."))
-    return re.sub(r"/tmp/\S*?/stack|\./\.twinpath/private/\w+", ".twinpath/stack", text).replace("|", "\\|")  # noqa: S108
+    text = re.sub(r"/\S*?/home\d+/stack|\./\.twinpath/private/\w+", ".twinpath/stack", text)
+    return text.replace("|", "/").replace("\n", " ")
 
 
 def try_break(patient: Patient, name: str, one: Break, book: Book) -> None:
