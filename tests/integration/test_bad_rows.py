@@ -130,7 +130,7 @@ def unreadable_rows(book: Book) -> list[str]:
     book.unreadable(row, [7, "10.00", "4713-01-01 BC"])
     book.unreadable("INSERT INTO transactions (id, created_at) VALUES (DEFAULT, NULL)")
     time = "after.created_at"
-    return ["after.amount", "after.amount", "after.user_id", time, time, time, time, "after.user_id"]
+    return ["after.amount", "after.amount", "key.user_id", time, time, time, time, "key.user_id"]
 
 
 def readable_rows(book: Book) -> None:
