@@ -7,6 +7,7 @@ The environment's name is the field's name in capitals.
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -283,7 +284,11 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         raise ConfigurationError("; ".join(_said(problem) for problem in error.errors())) from None
     except ValueError as error:  # a value that is no JSON where JSON is wanted
-        raise ConfigurationError(str(error)) from None
+        named = re.search(r'field "(\w+)"', str(error))
+        if named is None:
+            raise ConfigurationError(str(error)) from None
+        wanted = Settings.model_fields[named[1]].description
+        raise ConfigurationError(f"{named[1].upper()}: found no JSON, wanted {wanted}") from None
 
 
 def _said(problem: Any) -> str:

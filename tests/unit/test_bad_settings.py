@@ -226,6 +226,13 @@ def test_a_boolean_is_read_as_people_write_it(monkeypatch: pytest.MonkeyPatch) -
         load_settings()
 
 
+@pytest.mark.parametrize("text", ["{", "spending", "[]", '{"spending": 4}'])
+def test_rule_parameters_that_are_no_tables_are_refused_by_name(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RULE_PARAMETERS", text)
+    with pytest.raises(ConfigurationError, match="^RULE_PARAMETERS.*: found .*, wanted rule parameters"):
+        load_settings()
+
+
 def test_a_secret_that_is_wrong_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError) as refused:
         load_settings(postgres_password=["hunter2"])
