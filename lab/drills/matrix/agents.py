@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from kafka import TopicPartition
+from kafka.admin import KafkaAdminClient
 from kafka.structs import OffsetAndMetadata
 
 from lab.drills import clock
@@ -34,17 +35,18 @@ def _rewind(scene: Scene, rule: str) -> Struck:
     agents.stop(rule)
     with kafka.admin(settings) as client:
         group = settings.group(rule)
-        before = client.list_group_offsets({group: places})
+        before = _offsets(client, group, places)
         client.alter_group_offsets(group, {one: OffsetAndMetadata(0, "", -1) for one in places})
-        after = client.list_group_offsets({group: places})
-    struck.acted = before != after
-    struck.evidence = f"{_offsets(before)}, then {_offsets(after)}"
+        after = _offsets(client, group, places)
+    struck.acted = any(before) and not any(after)
+    struck.evidence = f"committed offsets {before}, then {after}"
     agents.start(rule)
     return back(struck)
 
 
-def _offsets(found: object) -> str:
-    return str(found)[:200]
+def _offsets(client: KafkaAdminClient, group: str, places: list[TopicPartition]) -> list[int]:
+    found = client.list_group_offsets({group: places})[group]
+    return [found[one].offset for one in places]
 
 
 def clocks_wrong(scene: Scene) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab.drills.faults import Struck, at_work, back
-from lab.drills.matrix.scene import Scene
+from lab.drills.matrix.scene import LOUD_S, Scene
 from lab.stack import kafka, postgres, process
 from lab.stack.stack import Stack
 from twinpath.errors import EnvironmentFault, ServiceFault
@@ -17,7 +17,6 @@ from twinpath.errors import EnvironmentFault, ServiceFault
 BROKER_MB, POSTGRES_MB = 400, 2_000
 LEFT_BYTES = 256 * 1024
 FULL_S = 30.0
-LOUD_S = 30.0
 FILLER = "filler"
 
 

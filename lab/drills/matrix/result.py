@@ -75,7 +75,7 @@ class Result(msgspec.Struct):
             for one in self.faults
             if (one.recovery_s or 0) > self.recovery_limit_s
         ]
-        if self.judged:
+        if self.judged and self.faults:
             wrong += [f"I1: never judged: {self.unjudged}"] if self.found is None else self.found.unequal()
         if self.server_stays and self.writers.get("lost_sessions"):
             wrong.append(f"I6: {self.writers['lost_sessions']} sessions of the writers were lost")

@@ -3,9 +3,11 @@
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import psycopg2
 from kafka.errors import KafkaError
 
@@ -41,22 +43,25 @@ class Options(NamedTuple):
 def run_all(
     progress: Progress, runs: Sequence[tuple[Drill, int]], folder: Path, options: Options, *, resume: bool = False
 ) -> list[Result]:
-    """Run drills one after the other; each result is written at once. With `resume` those that are there are read."""
+    """Run drills one after the other; each result is written at once. With `resume` those that are there are read.
+
+    Those on the shared stack come first.
+    """
     results = []
-    with ExitStack() as opened:
-        shared: Stack | None = None
-        for number, (drill, seed) in enumerate(runs, 1):
+    with ExitStack() as shared:
+        stacks: list[Stack] = []
+        for number, (drill, seed) in enumerate(sorted(runs, key=lambda run: run[0].stage is not None), 1):
             path = path_of(folder, drill.name, seed)
             if resume and path.exists():
                 results.append(read(path))
                 continue
             progress.say(f"{number} of {len(runs)}: {drill.name}, seed {seed}: {drill.title}")
-            if drill.stage is None:
-                shared = shared or opened.enter_context(running_stack(progress))
-                shared.start_services()  # a drill that failed may have left one down
-                result = run_one(shared, drill, seed, options)
-            else:
+            if drill.stage is not None:
+                shared.close()
                 result = _run_on_own_stack(progress, drill, seed, options)
+            else:
+                stacks = stacks or [shared.enter_context(running_stack(progress))]
+                result = run_one(stacks[0], drill, seed, options)
             write(result, folder)
             for problem in (*result.wrong(), *result.untried()):
                 progress.say(f"{drill.name}: {result.verdict}: {problem}")
@@ -66,8 +71,11 @@ def run_all(
 
 
 def _run_on_own_stack(progress: Progress, drill: Drill, seed: int, options: Options) -> Result:
-    with private_stack(progress) as stack, _staged(drill, stack) as stage:
-        return run_one(stack, drill, seed, options, stage)
+    try:
+        with private_stack(progress) as stack, _staged(drill, stack) as stage:
+            return run_one(stack, drill, seed, options, stage)
+    except TROUBLE as problem:
+        return _result(drill, seed, options, stopped=first_line(problem))
 
 
 @contextmanager
@@ -80,19 +88,22 @@ def _staged(drill: Drill, stack: Stack) -> Iterator[Any]:
 
 
 def run_one(stack: Stack, drill: Drill, seed: int, options: Options, stage: Any = None) -> Result:
-    """One drill with one seed on one stack."""
+    """One drill with one seed on one stack, of which a drill before may have left a part down."""
     run_id, folder = new_run()
     wanted = {"seed": seed, "rate": options.rate, "duration": options.duration_s}
     line = Line(stack, run_settings(stack.settings.model_copy(update=wanted), run_id))
     result = None
     try:
+        stack.start_services()
         line.set_up()
         result = _drilled(line, folder, drill, options, stage)
+    except TROUBLE as problem:
+        result = _result(drill, seed, options, run_id=run_id, stopped=first_line(problem))
     finally:
         if result is None or result.verdict != "passed":
             shutil.copytree(stack.home.logs, folder / "logs")
         if not options.keep:
-            line.clean_up(verdict_stands=result is not None and result.verdict != "passed")
+            line.clean_up(verdict_stands=result is not None)
     return result
 
 
@@ -110,26 +121,39 @@ def _drilled(line: Line, folder: Path, drill: Drill, options: Options, stage: An
     if drill.judged:
         found, unjudged = judge(line, folder, start_lsn, scene.faults.traces)
     if drill.afterwards is not None and not stopped:
-        stopped = _stopped_by(lambda: drill.afterwards and drill.afterwards(scene))
-    began_s, ended_s = scene.began_s or 0.0, scene.ended_s or 0.0
-    return Result(
-        name=drill.name,
-        seed=settings.seed,
-        command=f"twinpath drill {drill.name} --seed {settings.seed} --rate {options.rate} "
-        f"--duration {options.duration_s:g} --rounds {options.rounds}",
-        run_id=settings.run_id,
-        rate=settings.rate,
+        stopped = _stopped_by(partial(drill.afterwards, scene))
+    ratio = commit_p99_ratio(writers.commits, scene.began_s or 0.0, scene.ended_s or 0.0)
+    return msgspec.structs.replace(
+        _result(drill, settings.seed, options, run_id=settings.run_id, stopped=stopped),
         writers=dict(sorted(writers.counts.items())),
         rows_in_fault=scene.rows_in_fault,
         faults=scene.struck,
         checks=scene.checks,
         found=found,
+        commit_p99_ratio=ratio,
+        unjudged=unjudged,
+    )
+
+
+def _result(drill: Drill, seed: int, options: Options, *, run_id: str = "", stopped: str) -> Result:
+    """What is known of a run before it began."""
+    return Result(
+        name=drill.name,
+        seed=seed,
+        command=f"twinpath drill {drill.name} --seed {seed} --rate {options.rate} "
+        f"--duration {options.duration_s:g} --rounds {options.rounds}",
+        run_id=run_id,
+        rate=options.rate,
+        writers={},
+        rows_in_fault=0,
+        faults=[],
+        checks=[],
+        found=None,
         judged=drill.judged,
         server_stays=drill.server_stays,
         wants=list(drill.wants),
         recovery_limit_s=drill.recovery_s,
-        commit_p99_ratio=commit_p99_ratio(writers.commits, began_s, ended_s),
-        unjudged=unjudged,
+        unjudged="it did not come to that",
         stopped=stopped,
         environment=environment(),
     )
