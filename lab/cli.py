@@ -21,6 +21,7 @@ from lab import (
     cli_doctor,
     cli_drill,
     cli_experiment,
+    cli_live,
     cli_report,
     cli_source,
     cli_store,
@@ -37,6 +38,8 @@ Examples:
   twinpath up                        PostgreSQL, Kafka, Connect, connector and both agents
   twinpath up --with airflow,spark-stream    also the batch side's DAGs, and the Spark stream
   twinpath load --rate 200 --duration 30
+  twinpath watch                     both sides race on the same stream, live
+  twinpath follow --next             the next alert's payment, hop by hop, on every path
   twinpath alerts --follow           alerts as they are stored
   twinpath changes --from-beginning  each INSERT, UPDATE and DELETE as it leaves the log
   twinpath doctor                    the first broken hop, and its mend
@@ -197,6 +200,8 @@ def demo(
 
 status = app.command()(reader_may_leave(cli_doctor.status))
 doctor = app.command()(reader_may_leave(cli_doctor.doctor))
+watch = app.command()(reader_may_leave(cli_live.watch))
+follow = app.command()(reader_may_leave(cli_live.follow))
 compare = app.command()(reader_may_leave(cli_compare.compare))
 rules = app.command()(reader_may_leave(cli_store.rules))
 rebuild = app.command()(reader_may_leave(cli_store.rebuild))

@@ -11,11 +11,11 @@ import signal
 import sys
 import threading
 from collections import Counter
-from contextlib import closing
 
 import psycopg2
 from prometheus_client import CollectorRegistry, Gauge
 
+from lab.slot import slot_at
 from lab.stack.connect import connector_state
 from twinpath.errors import ConfigurationError, ServiceFault, TwinpathError
 from twinpath.exposition import serve
@@ -24,9 +24,6 @@ from twinpath.settings import Settings, load_settings
 
 EVERY_S = 5.0
 STATES = ("RUNNING", "FAILED", "PAUSED", "STOPPED", "UNASSIGNED", "RESTARTING", "ABSENT")
-SLOT = """SELECT active, wal_status = 'lost', pg_current_wal_lsn() - restart_lsn,
-                 pg_current_wal_lsn() - confirmed_flush_lsn
-          FROM pg_replication_slots WHERE slot_name = %s"""
 
 
 class LineMetrics:
@@ -58,16 +55,14 @@ class LineMetrics:
     def _ask_postgres(self) -> bool:
         figures = (self.slot_active, self.slot_lost, self.retained, self.unconfirmed)
         try:
-            dsn = self._settings.source_dsn.get_secret_value()
-            with closing(psycopg2.connect(dsn, connect_timeout=3)) as session, session.cursor() as cursor:
-                cursor.execute(SLOT, [self._settings.slot])
-                found = cursor.fetchone()
+            found = slot_at(self._settings.source_dsn.get_secret_value(), self._settings.slot)
         except psycopg2.Error:
             for figure in (self.slot_present, *figures):
                 figure.set(math.nan)
             return False
         self.slot_present.set(found is not None)
-        for figure, value in zip(figures, found or [None] * len(figures), strict=True):
+        values = (found.active, found.lost, found.retained_bytes, found.unconfirmed_bytes) if found else (None,) * 4
+        for figure, value in zip(figures, values, strict=True):
             figure.set(math.nan if value is None else float(value))
         return True
 

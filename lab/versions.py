@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import psycopg2
+from psycopg2.extensions import cursor as Cursor
 
 from lab.measure.fence import end_offsets
 from lab.stack.rebuild import PATH
@@ -62,25 +63,34 @@ def show(stack: Stack, *, as_json: bool) -> None:
             sys.stdout.write(f"{name}: nothing was judged yet\n")
 
 
+def stored(cursor: Cursor) -> list[tuple[Version, int]]:
+    """Every version that has alerts, a checkpoint or an activation, as the store knows it; and the records of the topic
+    that its checkpoints have folded."""
+    cursor.execute(READ)
+    return [
+        (Version(path, rule, version, active, parameters, alerts, judged, letters), folded)
+        for path, rule, version, active, parameters, alerts, judged, folded, letters in cursor.fetchall()
+    ]
+
+
 def read(stack: Stack) -> list[Version]:
-    """Every version that has alerts, a checkpoint or an activation."""
+    """The versions of the store, those of the agents beside the topic and the settings."""
     try:
         dsn = stack.credentials.alerts_dsn(stack.settings, "twinpath_lab")
         with closing(psycopg2.connect(dsn, connect_timeout=5)) as session, session.cursor() as cursor:
-            cursor.execute(READ)
-            rows = cursor.fetchall()
+            versions = stored(cursor)
     except psycopg2.OperationalError as error:
         raise ServiceFault(f"the alert store does not answer: {first_line(error)}. Run: twinpath up") from None
     records = _records(stack)
     found = []
-    for path, rule, version, active, parameters, alerts, judged, folded, letters in rows:
-        one = Version(path, rule, version, active, parameters, alerts, judged, letters)
-        if path == PATH and rule in RULES:
+    for one, folded in versions:
+        if one.path == PATH and one.rule in RULES:
             behind = None if records is None else max(0, records - folded)
-            running = active and stack.agents().running(rule)
-            due = _due(stack, rule) if active else ""
-            one = msgspec.structs.replace(one, behind=behind, running=running, due=due)
-        found.append(one)
+            running = one.active and stack.agents().running(one.rule)
+            due = _due(stack, one.rule) if one.active else ""
+            found.append(msgspec.structs.replace(one, behind=behind, running=running, due=due))
+        else:
+            found.append(one)
     return found
 
 

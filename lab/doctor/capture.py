@@ -3,6 +3,7 @@
 from lab.doctor.hop import AFRESH, AFRESH_NOTE, UP, Check, Finding, broken, holds
 from lab.doctor.records import config_fault, newest, unreadable
 from lab.doctor.view import View
+from lab.slot import read_slot
 from lab.stack import connect
 from twinpath.errors import ConfigurationError, first_line
 
@@ -25,12 +26,11 @@ def _connector(view: View) -> Finding:
 def _reader(view: View) -> Finding:
     slot = view.settings.slot
     with view.cursor(view.lab_dsn("postgres")) as cursor:
-        cursor.execute("SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s", [slot])
-        (reader,) = cursor.fetchone() or (None,)
-    if reader is None:
+        found = read_slot(cursor, slot)
+    if found is None or found.reader is None:
         url = f"{view.settings.connect_url}/connectors/{view.settings.connector}/restart?includeTasks=true"
         return broken(f"nobody reads {slot}, though the connector says RUNNING", f"curl -X POST '{url}'")
-    return holds(f"by walsender {reader}")
+    return holds(f"by walsender {found.reader}")
 
 
 def _topic(view: View) -> Finding:

@@ -1,12 +1,12 @@
 """Has the line recovered? When what is committed now reaches the topic within a second, and every agent with it."""
 
-import re
 import time
 
 import httpx
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from lab.drills.line import Line
+from lab.scrape import scrape
 from lab.stack import process
 from twinpath.detection.envelope import EnvelopeDecoder
 from twinpath.detection.model import Skipped
@@ -99,8 +99,8 @@ class Freshness:
 def figures(line: Line, rule: str) -> dict[str, float] | None:
     """An agent's own figures by their short names; None when it does not answer or has none yet."""
     try:
-        text = httpx.get(f"{line.agents.url(rule)}/metrics", timeout=CALL_TIMEOUT_S).text
+        found = scrape(f"{line.agents.url(rule)}/metrics", CALL_TIMEOUT_S)
     except httpx.HTTPError:
         return None
-    found = re.findall(r"^twinpath_agent_(\w+)\{rule=\"\w+\"\} (\S+)$", text, re.MULTILINE)
-    return {name: float(value) for name, value in found}
+    ours = "twinpath_agent_"
+    return {name.removeprefix(ours): value for name, value in found.items() if name.startswith(ours)}

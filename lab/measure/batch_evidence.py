@@ -51,10 +51,7 @@ def read_kept(cursor: Cursor, path: str, rule: Rule) -> Kept:
     names = [path, rule.name, rule.version]
     where = "WHERE path = %s AND rule = %s AND rule_version = %s"
     alerts = read_alerts(cursor, path, rule.name, rule.version)
-    cursor.execute(f"SELECT judged FROM batch_progress {where}", names)  # noqa: S608  constant
-    ranges = [
-        one for (data,) in cursor.fetchall() for one in msgspec.msgpack.decode(bytes(data), type=list[tuple[int, int]])
-    ]
+    ranges = judged_ranges(cursor, path, rule.name, rule.version)
     cursor.execute(f"SELECT run, snapshot, begin_us, end_us FROM batch_runs {where} ORDER BY run", names)  # noqa: S608
     runs = [BatchRun.of(*row) for row in cursor.fetchall()]
     cursor.execute(f"SELECT count(*) FROM dead_letters {where}", names)  # noqa: S608
@@ -62,6 +59,15 @@ def read_kept(cursor: Cursor, path: str, rule: Rule) -> Kept:
     judged = {tx_id for first, last in ranges for tx_id in range(first, last + 1)}
     cursor.execute(f"SELECT name, sum(value)::bigint FROM counters {where} GROUP BY name", names)  # noqa: S608
     return Kept(alerts, judged, runs, int(dead_letters), dict(cursor.fetchall()))
+
+
+def judged_ranges(cursor: Cursor, path: str, rule: str, version: str) -> list[tuple[int, int]]:
+    """Ids that a version of a rule judged or was taught on a batch path, as ranges: first and last."""
+    cursor.execute(
+        "SELECT judged FROM batch_progress WHERE path = %s AND rule = %s AND rule_version = %s", [path, rule, version]
+    )
+    found = [msgspec.msgpack.decode(bytes(data), type=list[tuple[int, int]]) for (data,) in cursor.fetchall()]
+    return [one for ranges in found for one in ranges]
 
 
 def explained(rule: Rule, mode: Mode, kept: Kept, reference: Iterable[Alert], written: Written) -> list[Explained]:

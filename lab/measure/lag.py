@@ -13,13 +13,12 @@ import psycopg2
 from psycopg2.extensions import connection
 
 from lab.scrape import scrape
+from lab.slot import read_slot
 
 EVERY_S, TIMEOUT_S = 1.0, 0.5
 FILE = "timeseries.csv"
 FIXED = ("second", "wal_kept_bytes", "wal_unconfirmed_bytes")
 RECORDS, SECONDS = "lag_records", "lag_seconds"
-SLOT = """SELECT (pg_current_wal_lsn() - restart_lsn)::bigint, (pg_current_wal_lsn() - confirmed_flush_lsn)::bigint
-          FROM pg_replication_slots WHERE slot_name = %s"""
 Urls = Callable[[], Mapping[str, Sequence[str]]]
 """The /metrics pages of each log-fed path."""
 
@@ -84,8 +83,8 @@ def _open(dsn: str) -> connection:
 
 def _slot(session: connection, slot: str) -> tuple[int | None, int | None]:
     with closing(session.cursor()) as cursor:
-        cursor.execute(SLOT, [slot])
-        return cursor.fetchone() or (None, None)
+        found = read_slot(cursor, slot)
+    return (found.retained_bytes, found.unconfirmed_bytes) if found else (None, None)
 
 
 def _pages(urls: Urls) -> Mapping[str, Sequence[str]]:

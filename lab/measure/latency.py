@@ -41,13 +41,16 @@ HOPS = (
     "poll to decision",
     "decision to alert committed",
 )
-READ = (
-    "SELECT rule, changed_at, latency_ms::float, "
+HOPS_MS = (
     "extract(epoch FROM captured_at - changed_at)::float * 1000, "
     "extract(epoch FROM appended_at - captured_at)::float * 1000, "
     "extract(epoch FROM polled_at - appended_at)::float * 1000, "
     "extract(epoch FROM decided_at - polled_at)::float * 1000, "
-    "extract(epoch FROM alerted_at - decided_at)::float * 1000, tx_id "
+    "extract(epoch FROM alerted_at - decided_at)::float * 1000"
+)
+"""Columns of the view alert_latency that make HOPS, in that order."""
+READ = (
+    f"SELECT rule, changed_at, latency_ms::float, {HOPS_MS}, tx_id "  # noqa: S608  constant
     "FROM alert_latency WHERE path = %s AND op = 'c' AND status = 'RAISED' AND latency_ms IS NOT NULL "
     "ORDER BY changed_at"
 )

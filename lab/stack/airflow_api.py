@@ -78,6 +78,13 @@ class AirflowApi:
         ]
         return found
 
+    def last_run(self, dag_id: str) -> dict[str, Any] | None:
+        """The run of a DAG that was due last; None when it has none."""
+        found: list[dict[str, Any]] = self.call("GET", f"/dags/{dag_id}/dagRuns?limit=1&order_by=-run_after")[
+            "dag_runs"
+        ]
+        return found[0] if found else None
+
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """State, interval and times of one run."""
         return self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")

@@ -1,19 +1,26 @@
 """The commands as a user types them, on a stack in a folder of its own with ports of its own."""
 
+import fcntl
 import json
 import os
+import pty
+import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
 
+from lab.measure.latency import HOPS
 from lab.stack.process import free_ports
 from twinpath.settings import ROOT
 
@@ -78,6 +85,15 @@ def read_some(shell: Shell, *arguments: str, lines: int, end: signal.Signals = s
     return found
 
 
+def pay(dsn: str, user: int, *amounts: int) -> int:
+    """One commit of payments; returns the id of the last one."""
+    with closing(psycopg2.connect(dsn)) as session, session, session.cursor() as cursor:
+        for amount in amounts:
+            cursor.execute("INSERT INTO transactions (user_id, amount) VALUES (%s, %s) RETURNING id", [user, amount])
+        (last,) = cursor.fetchone() or (0,)
+    return int(last)
+
+
 def test_up_a_second_time_changes_nothing(shell: Shell) -> None:
     done = shell.run("up")
     assert done.returncode == 0
@@ -107,17 +123,79 @@ def test_changes_and_alerts_are_shown_as_they_come(shell: Shell) -> None:
         [TWINPATH, "alerts", "--follow", "--json"], stdout=subprocess.PIPE, text=True, env=shell.environment
     ) as following:
         assert following.stdout is not None
-        session = psycopg2.connect(exported["WRITER_DSN"])
-        with session, session.cursor() as cursor:
-            for amount in (10, 10, 10, 7777):
-                cursor.execute("INSERT INTO transactions (user_id, amount) VALUES (999001, %s)", [amount])
-        session.close()
+        pay(exported["WRITER_DSN"], 999001, 10, 10, 10, 7777)
         for line in following.stdout:
             if json.loads(line)["user_id"] == 999001:
                 break
         following.send_signal(signal.SIGTERM)
         following.stdout.read()
         assert following.wait(timeout=30) == 130
+
+
+def test_follow_tells_the_way_of_a_payment_to_its_alert_and_its_fate_elsewhere(shell: Shell) -> None:
+    dsn = shell.exported()["WRITER_DSN"]
+    tx_id = pay(dsn, 999004, 10, 10, 10, 7777)
+    said = shell.ok("follow", str(tx_id))
+    assert said.startswith(f"transaction {tx_id}: user 999004, 7777.00, merchant -, created ")
+    assert re.search(r"^INSERT 7,777.00: committed .* UTC by transaction id \d+$", said, re.MULTILINE)
+    assert re.search(r"^  broker +\S+ m?s after the commit, partition \d, offset \d+$", said, re.MULTILINE)
+    assert re.search(r"^agent spending \S+: RAISED, score 7777, \S+ m?s after the commit$", said, re.MULTILINE)
+    hops = re.findall(r"^  (.*?) +(\S+) (m?s) #*$", said, re.MULTILINE)
+    assert [hop for hop, *_ in hops] == list(HOPS)
+    assert "\nagent velocity: judged, no alert\nspark_batch: has not run yet\n" in said
+    unknown = shell.run("follow", "999999999", "--wait", "0")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "found no transaction 999999999" in unknown.stderr
+    with subprocess.Popen(
+        [TWINPATH, "follow", "--next", "--json"], stdout=subprocess.PIPE, text=True, env=shell.environment
+    ) as waiting:
+        paid = {}
+        while waiting.poll() is None:  # it hears of alerts from its beginning on
+            user = 999100 + len(paid)
+            paid[pay(dsn, user, 10, 10, 10, 7777)] = user
+            time.sleep(0.3)
+        assert waiting.stdout is not None
+        followed = json.loads(waiting.stdout.read())
+    assert followed["row"]["user_id"] == paid[followed["tx_id"]]
+    assert [(one["path"], one["rule"], one["status"]) for one in followed["alerts"]] == [
+        ("agent", "spending", "RAISED")
+    ]
+
+
+def test_watch_prints_one_frame_into_a_pipe(shell: Shell) -> None:
+    found = shell.run("watch", COLUMNS="80")
+    assert (found.returncode, found.stderr) == (0, "")
+    assert max(map(len, found.stdout.splitlines())) <= 80
+    assert "\x1b" not in found.stdout
+    assert "FAIL" not in found.stdout
+    assert re.search(r"^slot +twinpath_transactions: active, read by walsender \d+, ", found.stdout, re.MULTILINE)
+    (records,) = re.findall(r"^topic +dbserver1.public.transactions: (\S+) records, \S+/s$", found.stdout, re.MULTILINE)
+    lanes = re.findall(r"^agent +(\S+) +(\S+) +\S+ +(\S+) ", found.stdout, re.MULTILINE)
+    assert lanes == [("spending", records, "0"), ("velocity", records, "0")]
+
+
+@pytest.mark.parametrize(("key", "status"), [(b"q", 0), (None, 130)])
+def test_watch_draws_on_a_terminal_until_q_or_ctrl_c(shell: Shell, key: bytes | None, status: int) -> None:
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    before = termios.tcgetattr(its)
+    environment = shell.environment | {"TERM": "xterm-256color", "NO_COLOR": "1"}
+    with subprocess.Popen([TWINPATH, "watch"], stdin=its, stdout=its, stderr=its, env=environment) as watching:
+        drawn = b""
+        while b"its own." not in drawn:  # the end of a frame
+            drawn += os.read(ours, 65536)
+        if key is None:
+            watching.send_signal(signal.SIGINT)
+        else:
+            os.write(ours, key)
+        assert watching.wait(timeout=30) == status
+    drawn += os.read(ours, 65536)
+    assert b"q leaves" in drawn
+    assert re.search(rb"\x1b\[[\d;]*[34]\d[;m]", drawn) is None, "NO_COLOR"
+    assert drawn.rstrip().endswith((b"\x1b[?1049l\x1b[?25h", b"\x1b[?25h\x1b[?1049l")), "the screen is given back"
+    assert termios.tcgetattr(its) == before
+    os.close(ours)
+    os.close(its)
 
 
 def test_the_foreign_producer_of_the_readme_works_as_postgres(shell: Shell) -> None:

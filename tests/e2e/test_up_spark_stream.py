@@ -59,6 +59,13 @@ def test_the_stream_is_started_shown_missed_and_stopped(shell: Shell, tmp_path: 
     assert exposure.in_files(exposure.logs(home), exposure.planted_words() | secrets) == []
     assert exposure.in_files(exposure.open_files(home), secrets) == []
     assert exposure.in_arguments(secrets) == []
+    lanes = {(one["path"], one["rules"]): one for one in json.loads(shell.ok("watch", "--json"))["lanes"]}
+    stream, agents = lanes.pop(("spark_stream", "all")), lanes.values()
+    assert (stream["behind"], stream["lag_s"]) == (0, 0)
+    assert stream["alerts"] == sum(one["alerts"] for one in agents) == len(by_path["agent"]) > 0
+    rule, tx_id, *_ = by_path["agent"][0]
+    said = shell.ok("follow", str(tx_id))
+    assert re.findall(rf"^(\S+) {rule} \S+: RAISED", said, re.MULTILINE) == ["agent", "spark_stream"]
     assert f"{NAME}: already running" in shell.run("up", "--with", NAME).stderr
     other = shell.run("up", "--with", NAME, RULE_PARAMETERS='{"spending": {"ratio": 5}}')
     assert f"{NAME}: spending changed, starting it anew" in other.stderr

@@ -38,7 +38,7 @@ def hops(saved: Saved) -> Chart | None:
         f"Of {path} the hop {longest} takes longest, {duration(parts[longest])} in the median; "
         "medians of hops do not add up to the median of the whole."
     )
-    return _stacked("hops", "Where the time goes on the paths that read the log", said, stacks)
+    return stacked("hops", "Where the time goes on the paths that read the log", said, stacks)
 
 
 def batch_runs(saved: Saved) -> Chart | None:
@@ -53,7 +53,7 @@ def batch_runs(saved: Saved) -> Chart | None:
         f"Besides waiting for its turn a run spends most of its time on {longest}, "
         f"{duration(totals[longest] / len(runs))} on average; one run waits for the other, as they come one at a time."
     )
-    return _stacked("batch-runs", "Where the time goes in a run of the batch job", said, stacks)
+    return stacked("batch-runs", "Where the time goes in a run of the batch job", said, stacks)
 
 
 def grouped(run: AirflowRun) -> dict[str, float]:
@@ -61,14 +61,18 @@ def grouped(run: AirflowRun) -> dict[str, float]:
     return {name: 1000 * sum(run.seconds.get(part, 0.0) for part in parts) for name, parts in PARTS.items()}
 
 
-def _stacked(name: str, title: str, said: str, stacks: Sequence[Stack]) -> Chart:
+def stacked(name: str, title: str, said: str, stacks: Sequence[Stack], *, log: bool = False) -> Chart:
+    """A bar for each stack, its parts one after the other; with `log` on an axis by powers of ten, where a part ends
+    at its time and its length means nothing."""
     parts = list(dict.fromkeys(part for _, each in stacks for part in each))
-    wide, narrow = (_drawn(name, title, said, stacks, parts, width) for width in (WIDE, NARROW))
+    wide, narrow = (_drawn(name, title, said, stacks, parts, width, log) for width in (WIDE, NARROW))
     rows = [[of, *(duration(each.get(part)) for part in parts), duration(sum(each.values()))] for of, each in stacks]
     return Chart(name, title, said, wide, narrow, Table(title, ["", *parts, "sum"], rows))
 
 
-def _drawn(name: str, title: str, said: str, stacks: Sequence[Stack], parts: Sequence[str], width: int) -> Drawing:
+def _drawn(
+    name: str, title: str, said: str, stacks: Sequence[Stack], parts: Sequence[str], width: int, log: bool
+) -> Drawing:
     numbered = [f"{number} {part}" for number, part in enumerate(parts, 1)]
     shapes: list[str] = []
     rows = svg.legend_rows(numbered, width - 8)
@@ -79,7 +83,9 @@ def _drawn(name: str, title: str, said: str, stacks: Sequence[Stack], parts: Seq
             shapes.append(svg.bar(f"part part-{number}", (x + 6, 4 + y * LEGEND_ROW), 22, 12))
             shapes.append(svg.label("name", (x + 34, 14 + y * LEGEND_ROW), text))
     top = len(rows) * LEGEND_ROW + 12
-    across = Scale(0, max(sum(each.values()) for _, each in stacks) or 1.0, 4, width - 12)
+    most = max(sum(each.values()) for _, each in stacks) or 1.0
+    low, high = svg.around([most, *(next(iter(each.values())) for _, each in stacks)]) if log else (0, most)
+    across = Scale(low, high, 4, width - 12, log)
     bottom = top + len(stacks) * (BAR + GAP)
     for value in across.ticks(6 if width > NARROW else 3):
         shapes.append(svg.line("grid", (across.at(value), top), (across.at(value), bottom)))

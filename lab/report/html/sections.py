@@ -8,6 +8,7 @@ from lab.report.experiment_claims import claims as found_by_experiments
 from lab.report.html.blocks import Link, Section, Table, Text
 from lab.report.html.hop_charts import airflow_table, batch_runs, hops
 from lab.report.html.latency_charts import scheduled_runs, spectrum, staleness
+from lab.report.html.one_payment import one_payment
 from lab.report.html.timeline import timeline
 from lab.report.model import Pair, Summary
 from lab.report.saved import SUMMARY, Saved
@@ -59,7 +60,7 @@ def latency(saved: Saved) -> Section | None:
 
 def where_time_goes(saved: Saved) -> Section | None:
     """Hops and parts."""
-    charts = [chart for chart in (hops(saved), batch_runs(saved)) if chart]
+    charts = [chart for chart in (hops(saved), one_payment(saved), batch_runs(saved)) if chart]
     return Section("hops", "Where the time goes", charts=charts) if charts else None
 
 

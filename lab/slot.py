@@ -1,0 +1,63 @@
+"""The replication slot of a capture line: one reader of it for doctor, watch, line exporter and comparison."""
+
+from contextlib import closing
+from typing import Any
+
+import msgspec
+import psycopg2
+from psycopg2.extensions import cursor as Cursor
+
+READ = """
+SELECT active_pid, wal_status, (pg_current_wal_lsn() - restart_lsn)::bigint,
+       (pg_current_wal_lsn() - confirmed_flush_lsn)::bigint
+FROM pg_replication_slots WHERE slot_name = %s"""
+CONNECT_TIMEOUT_S = 3
+STEP = 1024
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """A slot; `reader` is the walsender's process id, `retained_bytes` the WAL kept for it, `unconfirmed_bytes` what
+    lies past what its reader has confirmed; None where there is none, or PostgreSQL cannot say."""
+
+    reader: int | None
+    wal_status: str
+    retained_bytes: int | None
+    unconfirmed_bytes: int | None
+
+    @property
+    def active(self) -> bool:
+        """True while somebody reads it."""
+        return self.reader is not None
+
+    @property
+    def lost(self) -> bool:
+        """True when WAL that it needs is gone."""
+        return self.wal_status == "lost"
+
+    @property
+    def kept(self) -> str:
+        """What is retained, in words."""
+        return "unknown WAL" if self.retained_bytes is None else size(self.retained_bytes)
+
+
+def read_slot(cursor: Cursor, name: str) -> Slot | None:
+    """The slot of this name; None when there is none. Any role that may log in can ask."""
+    cursor.execute(READ, [name])
+    found: tuple[Any, ...] | None = cursor.fetchone()
+    return None if found is None else Slot(*found)
+
+
+def slot_at(dsn: str, name: str) -> Slot | None:
+    """`read_slot` by a session of its own. Raises psycopg2.Error."""
+    with closing(psycopg2.connect(dsn, connect_timeout=CONNECT_TIMEOUT_S)) as session, session.cursor() as cursor:
+        return read_slot(cursor, name)
+
+
+def size(count: int) -> str:
+    """Bytes as people read them: 512 bytes, 14 kB, 3.2 MB (1024 to the next unit, as PostgreSQL counts)."""
+    value, unit = float(count), "bytes"
+    for name in ("kB", "MB", "GB", "TB"):
+        if value < STEP:
+            break
+        value, unit = value / STEP, name
+    return f"{value:.0f} {unit}" if unit in ("bytes", "kB") else f"{value:.1f} {unit}"
