@@ -28,6 +28,7 @@ COMMANDS = "e2e/test_commands.py"
 PARTS = "unit/test_programs.py"
 SOURCE = "unit/test_check_source.py"
 STORE = "integration/test_alert_store.py"
+DOCTOR = "integration/test_doctor.py"
 STACK = "integration/test_stack.py"
 LOG = "integration/test_change_log.py"
 CASES = {
@@ -39,8 +40,8 @@ CASES = {
     "106 role without SELECT": f"{SOURCE}::test_one_lack_is_named_with_its_mend",
     "107 wal_level=replica": f"{SOURCE}::test_one_lack_is_named_with_its_mend",
     "108 slots or walsenders exhausted": f"{SOURCE}::test_one_lack_is_named_with_its_mend",
-    "109 publication missing": f"integration/test_doctor.py::test_a_broken_hop_is_named_and_the_doctors_line_mends_it",
-    "110 publication without our table": f"integration/test_doctor.py::test_a_broken_hop_is_named_and_the_doctors_line_mends_it",
+    "109 publication missing": f"{DOCTOR}::test_a_broken_hop_is_named_and_the_doctors_line_mends_it",
+    "110 publication without our table": f"{DOCTOR}::test_a_broken_hop_is_named_and_the_doctors_line_mends_it",
     "111 unreachable broker": f"{REAL}::test_a_broker_that_is_none_is_given_up_with_its_address",
     "112 broker port speaks HTTP": f"{REAL}::test_a_broker_that_is_none_is_given_up_with_its_address",
     "113 unknown topic": "integration/test_agent.py::test_an_unknown_topic_is_named_and_not_created",
