@@ -37,7 +37,7 @@ class Size(NamedTuple):
     interval_s: float
 
 
-SIZES = {"tiny": Size(200, 20, 8, 4), "default": Size(500, 130, 60, 10), "stress": Size(1_000, 300, 60, 10)}
+SIZES = {"tiny": Size(200, 20, 8, 4), "default": Size(200, 130, 60, 10), "stress": Size(1_000, 300, 60, 10)}
 
 
 def compare(

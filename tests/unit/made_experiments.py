@@ -109,21 +109,23 @@ def temperature_result(sql_s: float = 1.7) -> Result:
 
 
 def staleness_result(rounds: int = ROUNDS, agent_ms: float = 10.0) -> Result:
-    """Agents around `agent_ms`, a kept session every second and Airflow every minute, which wait half of that."""
-    sides = {staleness.loop_of(1): (1.0, 0.6), staleness.AIRFLOW: (60.0, 12.0)}
+    """Agents around `agent_ms`, a stream, a kept session every second and Airflow every minute, which wait half."""
+    sides: dict[str, tuple[float | None, float]] = {
+        staleness.STREAM: (None, 0.9), staleness.loop_of(1): (1.0, 0.6), staleness.AIRFLOW: (60.0, 12.0),
+    }  # fmt: skip
     options = {"rate": 300, "seconds": 20.0, "intervals_s": [1.0], "rounds": rounds}
     found = Result("staleness", "abc123", "twinpath experiment staleness", 7, options, kind="experiment")
     for name, (interval_s, run_s) in sides.items():
-        batch_ms = 1_000 * (interval_s / 2 + run_s)
+        batch_ms = 1_000 * ((interval_s or 0.0) / 2 + run_s)
         for number in range(1, rounds + 1):
             for variant, p50 in ((staleness.beside(name), agent_ms), (name, batch_ms)):
                 late: dict[str, Figure] = {"n": 1_500, "p50": p50, "p90": 1.6 * p50, "p99": 1.9 * p50, "max": 2 * p50}
-                more = {"run_s_p50": run_s, "computed_ms_p50": batch_ms} if variant == name else {}
+                more = {"run_s_p50": run_s, "computed_ms_p50": batch_ms} if variant == name and interval_s else {}
                 found.add(staleness.PART, variant, number, flat("latency_ms", late) | more, CALM)
         found.variants[staleness.beside(name)] = {"quantiles_ms": [agent_ms * place / 100 for place in range(1, 202)]}
         found.variants[name] = {
             "quantiles_ms": [batch_ms * place / 100 for place in range(1, 202)], "interval_s": interval_s,
-            "runs_s": [run_s, run_s],
+            "beside": staleness.beside(name), "runs_s": [run_s, run_s],
         }  # fmt: skip
     staleness.judge(found)
     return found

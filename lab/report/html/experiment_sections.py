@@ -29,7 +29,7 @@ LONG |= {
 def by_name(found: Experiments) -> dict[str, Section | None]:
     """Each section by what it is called when it was not measured."""
     return {
-        "lateness by the interval of the batch job": by_interval(found.staleness),
+        "lateness of each side alone, by the interval of the batch job": by_interval(found.staleness),
         "what each side costs PostgreSQL": costs(found.bill),
         "the price of the n-th consumer": consumer_price(found.consumers),
         "crossover (from which load on which side is cheaper)": crossover(found.crossover),

@@ -1,4 +1,4 @@
-"""Lateness by the interval of the batch job: measured, and computed from the interval."""
+"""Lateness of each side that has the machine to itself beside the agents: measured, and computed from intervals."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from lab.bench.result import Result
-from lab.experiments.staleness import AGENT, P50, PART, beside
+from lab.experiments.staleness import AGENT, P50, PART, STREAM, beside, sides_of
 from lab.report.html.blocks import Chart, Section, Table
 from lab.report.html.latency_charts import COMPUTED, computed_line
 from lab.report.html.lines import Axis, Look, Series, line_chart, look
@@ -15,7 +15,7 @@ from lab.report.html.svg import Point, around
 from lab.report.saved_experiments import median_of, over_rounds, rounds_said, spread
 from lab.report.words import UNKNOWN, duration, listed, tick, whole
 
-TITLE = "Lateness of the alerts by the interval of the batch job"
+TITLE = "Lateness of the alerts, each side alone beside the agents"
 MARKS = ("triangle", "diamond", "cross", "hourglass")
 MARKED = (10, 50, 90)
 FIGURES = ("n", "p50", "p90", "p99", "max")
@@ -25,13 +25,13 @@ def by_interval(result: Result | None) -> Section | None:
     """The chart with a measured and a computed line for each interval, and P3's ratios."""
     if result is None:
         return None
-    sides = [name for name, one in result.variants.items() if "interval_s" in one]
+    sides = sides_of(result)
     if not sides:
         return None
     ratios = {name: result.estimates.get(f"{PART}: {name} / {beside(name)}, {P50}") for name in sides}
-    said = [f"{spread(one)} times with the {name}" for name, one in ratios.items() if one is not None]
+    said = [f"{spread(one)} times with {name}" for name, one in ratios.items() if one is not None]
     notes = [
-        f"Batch against agents at the median, in the same run: {listed(said)} ({rounds_said(result)}).",
+        f"Against the agents at the median, in the same run: {listed(said)} ({rounds_said(result)}).",
         *(f"{note[0].upper()}{note[1:]}." for note in result.notes),
         *notes_of(result),
     ]
@@ -41,19 +41,20 @@ def by_interval(result: Result | None) -> Section | None:
 def _chart(result: Result, sides: Sequence[str]) -> Chart:
     first = beside(sides[0])
     measured = [(first, AGENT, look(AGENT))]
-    measured += [
-        (name, name, Look("batch", mark)) for name, mark in zip(sides, MARKS[: len(sides)] or MARKS, strict=False)
-    ]
+    marks = iter(MARKS)
+    measured += [(name, name, look(name) if name == STREAM else Look("batch", next(marks, "circle"))) for name in sides]
     found = {name: _quantiles(result.variants[name]) for name, _, _ in measured}
     low, high = around([value for values in found.values() for value in values])
     lines = []
     for name, short, how in measured:
         median = median_of(result, PART, name, P50)
         points = [(value, 100 * place / (len(found[name]) - 1)) for place, value in enumerate(found[name])]
-        marks: list[Point] = [(float(np.interp(share, [y for _, y in points], found[name])), share) for share in MARKED]
-        lines.append(Series(f"{short}, p50 {duration(median)}" if median else short, how, points, marks))
+        at: list[Point] = [(float(np.interp(share, [y for _, y in points], found[name])), share) for share in MARKED]
+        lines.append(Series(f"{short}, p50 {duration(median)}" if median else short, how, points, at))
     for name in sides:
         interval_s, runs_s = result.variants[name]["interval_s"], result.variants[name]["runs_s"]
+        if interval_s is None:
+            continue
         said = f"computed: every {interval_s:g} s, a run of {np.median(runs_s):.1f} s"
         lines.append(Series(said, Look(COMPUTED, "circle"), computed_line(low, high, interval_s, runs_s)))
     said = _said(result, sides)
