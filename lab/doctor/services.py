@@ -78,6 +78,10 @@ def _listener(view: View) -> Finding:
         evidence = f"{servers} is answered by another Kafka: cluster {found.cluster_id}"
         return broken(evidence, RESTART, f"wanted cluster {view.stack.kafka.cluster_id()}: stop the other one first")
     addresses = [(str(broker.host), int(broker.port)) for broker in found.brokers.values()]
+    if not addresses:
+        return broken(
+            f"Kafka at {servers} knows no broker yet", note="a broker that was just started needs some seconds"
+        )
     unreachable = list(_unreachable(addresses))
     if unreachable:
         where = ", ".join(f"{host}:{port}" for host, port in unreachable)

@@ -1,7 +1,9 @@
 """The doctor when whole services are gone, when only a fresh start mends, and when Spark and Airflow run beside."""
 
 import json
+import shlex
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from functools import partial
@@ -19,6 +21,10 @@ from tests.conftest import wait_for
 from twinpath.settings import ROOT, load_settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(600)]
+START = (  # by a process that ends, as `twinpath up` is: a child of ours would stay as a zombie when others stop it
+    "import json, sys; from pathlib import Path; from lab.stack import process; from lab.stack.home import Home; "
+    "process.start(Home(Path(sys.argv[1])), 'kafka', json.loads(sys.argv[2]))"
+)
 BAD_DAG = ROOT / "dags" / "zz_broken_by_a_test.py"
 
 
@@ -89,10 +95,12 @@ def advertise_elsewhere(patient: Patient) -> None:
     text = properties.read_text().splitlines()
     lines = [one.replace(f":{port},", f":{nowhere},") if one.startswith("advertised") else one for one in text]
     properties.write_text("\n".join(lines) + "\n")
+    log, started = process.log_of(patient.home, kafka.NAME), "Kafka Server started"
+    before = log.read_text().count(started)
     command = java_command("broker", kafka.HEAP_MB, "kafka.Kafka", str(properties))
-    process.start(patient.home, kafka.NAME, command)
-    wait_for(lambda: process.listens(port), "a broker")
-    wait_for(lambda: "Kafka Server started" in process.log_of(patient.home, kafka.NAME).read_text(), "a started broker")
+    done = patient.shell(shlex.join([sys.executable, "-c", START, str(patient.home.path), json.dumps(command)]))
+    assert done.returncode == 0, done.stderr
+    wait_for(lambda: log.read_text().count(started) > before, "a started broker")
 
 
 def drop_the_slot(patient: Patient) -> None:
