@@ -9,7 +9,7 @@ import typer
 From = Annotated[str | None, typer.Option("--from", help="Folder, name or id of a run; the newest when left out.")]
 Publish = Annotated[
     Path | None,
-    typer.Option(help="Copy figures and page into this folder, for a repository; also prints the headline table."),
+    typer.Option(help="Copy figures and page into this folder, for a repository; also prints the headline tables."),
 ]
 Run = Annotated[str, typer.Argument(help="Folder, name or id of a run.")]
 
@@ -23,12 +23,11 @@ def report(source: From = None, publish: Publish = None) -> None:
 
     folder = latest_run() if source is None else find_run(source)
     if publish is not None:
-        from lab.report.publish import headline_table
+        from lab.report.publish import headline_tables
         from lab.report.publish import publish as copy
-        from lab.report.saved import read_summary
 
         path = copy(folder, publish)
-        sys.stdout.write("\n".join([*headline_table(read_summary(publish)), "", str(path), ""]))
+        sys.stdout.write("\n".join([*headline_tables(publish), "", str(path), ""]))
         return
     path = render(folder)
     if folder.resolve().parent == RUNS:

@@ -3,21 +3,21 @@
 import shutil
 from pathlib import Path
 
-from lab.bench.result import shown
+from lab.bench.result import Result, shown
+from lab.bench.statistics import Estimate
+from lab.experiments.staleness import AGENT, P50, PART, beside, sides_of
 from lab.report.html.page import render
 from lab.report.model import PathFigures, Summary
-from lab.report.rounds import over_rounds
 from lab.report.saved import LATENCIES, SUMMARY, read_summary
-from lab.report.saved_experiments import file_of
+from lab.report.saved_experiments import file_of, over_rounds, read_experiments, spread
 from lab.report.tables import table
 from lab.report.words import UNKNOWN, duration, whole
 from twinpath.errors import ConfigurationError
 
 COPIED, MADE = (SUMMARY, "summary.md", LATENCIES, file_of("*")), ("*.html", "*.svg")
-COLUMNS = (
-    "path",
-    "commit to alert, p50",
-    "p90",
+LATE = ("each alone beside the agents", "commit to alert, p50", "p90", "p99", "p50 as a multiple of the agents'")
+AT_ONCE = (
+    "all at once",
     "rows never seen",
     "alerts that differ",
     "without a cause",
@@ -43,31 +43,42 @@ def publish(folder: Path, target: Path) -> Path:
     return render(target)
 
 
-def headline_table(summary: Summary) -> list[str]:
-    """One row for each path, as Markdown: medians over the rounds with their 95 % intervals, sums over the rounds."""
-    rows = []
-    for path, one in summary.paths.items():
-        late = [_late(summary, path, one, figure) for figure in ("p50", "p90")]
-        differ, without = _sum(summary, path, one)
-        cost = summary.postgres_bill.get(path)
-        cpu = UNKNOWN if cost is None or cost.over_writers_us_per_row is None else shown(cost.over_writers_us_per_row)
-        rows.append([path, *late, whole(one.rows_missed), whole(differ), whole(without), cpu])
-    return table(COLUMNS, rows)
+def headline_tables(folder: Path) -> list[str]:
+    """Lateness of each side and what each path saw and cost, as Markdown.
+
+    Medians over the rounds with their 95 % intervals, sums over the rounds.
+    """
+    summary, found = read_summary(folder), read_experiments(folder)
+    lines = [*lateness_table(found.staleness), ""] if found.staleness else []
+    return [*lines, *table(AT_ONCE, [_at_once(summary, path, one) for path, one in summary.paths.items()])]
 
 
-def _late(summary: Summary, path: str, one: PathFigures, figure: str) -> str:
-    found = over_rounds(summary.rounds, path, f"{figure}_ms", summary.seed)
-    if found is None:
-        late = one.latency_ms_calm or one.latency_ms
-        return _ms(getattr(late, figure))
-    return f"{_ms(found.median)} ({_ms(found.low)} to {_ms(found.high)})"
+def lateness_table(result: Result) -> list[str]:
+    """Agents, then each side that ran beside them."""
+    sides = sides_of(result)
+    rows = [[AGENT, *_late(result, beside(sides[0])), "1"]] if sides else []
+    for name in sides:
+        ratio = result.estimates.get(f"{PART}: {name} / {beside(name)}, {P50}")
+        rows.append([name, *_late(result, name), UNKNOWN if ratio is None else spread(ratio)])
+    return table(LATE, rows)
 
 
-def _ms(value: float | None) -> str:
-    return UNKNOWN if value is None else duration(value)
+def _late(result: Result, variant: str) -> list[str]:
+    return [_spread(over_rounds(result, PART, variant, f"latency_ms_{figure}")) for figure in ("p50", "p90", "p99")]
 
 
-def _sum(summary: Summary, path: str, one: PathFigures) -> tuple[int, int]:
+def _spread(one: Estimate | None) -> str:
+    return UNKNOWN if one is None else f"{duration(one.median)} ({duration(one.low)} to {duration(one.high)})"
+
+
+def _at_once(summary: Summary, path: str, one: PathFigures) -> list[str]:
+    differ, without = _sums(summary, path, one)
+    cost = summary.postgres_bill.get(path)
+    cpu = UNKNOWN if cost is None or cost.over_writers_us_per_row is None else shown(cost.over_writers_us_per_row)
+    return [path, whole(one.rows_missed), whole(differ), whole(without), cpu]
+
+
+def _sums(summary: Summary, path: str, one: PathFigures) -> tuple[int, int]:
     """Alerts that differ from those of the oracle, and those of them without a cause."""
     every = summary.rounds
     if not every:

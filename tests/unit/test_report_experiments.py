@@ -234,7 +234,7 @@ def test_the_sentences_of_the_sections_tell_the_figures(folder: Path) -> None:
     assert "one look takes 902 ms at 1,000,000 rows" in said
     assert "equal at 1.26 s" in said
     assert (
-        "Half of the alerts had come within 10 ms (agent, beside spark_stream), 900 ms (spark_stream), 1.10 s" in said
+        "half of the alerts had come within 10 ms (agent, beside spark_stream), 900 ms (spark_stream), 1.10 s" in said
     )
     assert "Against the agents at the median, in the same run: 90 (90 to 90) times with spark_stream, 110 (110" in said
     assert "SQL takes 1.7 s of PostgreSQL's CPU and 576 statements; CDC would keep 3 programs with 729 MB" in said

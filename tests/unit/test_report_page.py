@@ -86,7 +86,7 @@ def test_a_run_of_all_paths_has_every_section_and_each_chart_with_its_figures(tm
     assert len(outline.ids) == len(set(outline.ids))
     assert {link[1:] for link in outline.links if link.startswith("#")} <= set(outline.ids)
     assert absent(text).startswith(
-        "lateness of each side alone, by the interval of the batch job, what each side costs PostgreSQL, the price of the n-th"
+        "lateness of each side alone, by the interval of the batch job, what each side costs PostgreSQL, the price"
     )
 
 

@@ -1,7 +1,6 @@
 """The rounds of a comparison: in the summary, in the verdict, on the page; and the report for a repository."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from lab.report.experiments import add
 from lab.report.model import schema
-from lab.report.publish import headline_table, publish
+from lab.report.publish import headline_tables, publish
 from lab.report.rounds import GOAL, add_rounds, folder_of, over_rounds, ratio_to
 from lab.report.saved import read_summary
 from tests.unit.made_experiments import write_experiments
@@ -119,15 +118,24 @@ def test_a_folder_with_anything_else_is_not_published_into(folder: Path, tmp_pat
     assert (tmp_path / "notes.txt").exists()
 
 
-def test_the_headline_table_has_a_row_for_each_path_with_sums_over_the_rounds(folder: Path) -> None:
+def test_the_headline_tables_have_each_side_alone_and_each_path_with_sums_over_the_rounds(folder: Path) -> None:
     third = json.loads((folder_of(folder, 3) / "summary.json").read_text())
     third["paths"]["spark_batch"] |= {"missing": 3, "extra": 1, "explained": 4}
     change(folder_of(folder, 3), **third)
     write_experiments(folder)
     add_rounds(folder)
     add(folder)
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in headline_table(read_summary(folder))]
-    assert [row[0] for row in rows[2:]] == list(read_summary(folder).paths)
-    batch = next(row for row in rows if row[0] == "spark_batch")
-    assert batch[4:] == ["4", "0", "700"]
-    shutil.rmtree(folder / "rounds")
+    lines = headline_tables(folder)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line]
+    assert [row[0] for row in rows[2:6]] == [
+        "agent", "spark_stream", "batch, kept session every 1 s", "batch, Airflow every minute",
+    ]  # fmt: skip
+    assert rows[3][1:] == [
+        "900 ms (900 ms to 900 ms)",
+        "1.44 s (1.44 s to 1.44 s)",
+        "1.71 s (1.71 s to 1.71 s)",
+        "90 (90 to 90)",
+    ]
+    assert [row[0] for row in rows[8:]] == list(read_summary(folder).paths)
+    batch = next(row for row in rows[8:] if row[0] == "spark_batch")
+    assert batch[2:] == ["4", "0", "700"]

@@ -57,7 +57,7 @@ def _chart(result: Result, sides: Sequence[str]) -> Chart:
             continue
         said = f"computed: every {interval_s:g} s, a run of {np.median(runs_s):.1f} s"
         lines.append(Series(said, Look(COMPUTED, "circle"), computed_line(low, high, interval_s, runs_s)))
-    said = _said(result, sides)
+    said = alone(result) or ""
     x = Axis("from commit of payment to commit of alert", low, high, tick, log=True)
     wide, narrow = line_chart("staleness-by-interval", TITLE, said, lines, x, Axis("% of the alerts", 0, 100, whole))
     names = [name for side in sides for name in (side, beside(side))]
@@ -70,10 +70,14 @@ def _quantiles(variant: dict[str, Any]) -> list[float]:
     return [float(one) for one in variant["quantiles_ms"]]
 
 
-def _said(result: Result, sides: Sequence[str]) -> str:
+def alone(result: Result | None) -> str | None:
+    """How late half of the alerts of each side are, each alone beside the agents; None where it was not measured."""
+    sides = sides_of(result) if result else []
+    if result is None or not sides:
+        return None
     medians = [(name, over_rounds(result, PART, name, P50)) for name in (beside(sides[0]), *sides)]
     said = [f"{duration(one.median)} ({name})" for name, one in medians if one is not None]
-    return f"Half of the alerts had come within {listed(said)}."
+    return f"Each alone beside the agents, half of the alerts had come within {listed(said)}."
 
 
 def _cell(result: Result, name: str, figure: str) -> str:

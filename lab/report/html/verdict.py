@@ -5,6 +5,7 @@ import msgspec
 from lab.report.html.blocks import Section, Table
 from lab.report.html.crossover_section import answer
 from lab.report.html.lines import look
+from lab.report.html.staleness_section import alone
 from lab.report.model import Goal, PathFigures, Summary
 from lab.report.saved import Saved
 from lab.report.words import UNKNOWN, decimal, duration, listed, named, times, whole
@@ -40,7 +41,7 @@ def head(saved: Saved) -> Head:
         passed=passed,
         verdict="Pass" if passed else "Fail",
         sentences=[
-            *filter(None, [answer(saved.experiments.crossover)]),
+            *filter(None, [answer(saved.experiments.crossover), alone(saved.experiments.staleness)]),
             _latency_said(summary),
             _equality_said(summary),
         ],
