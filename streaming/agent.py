@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from streaming.change_log import ChangeLog, Record, open_change_log
+from streaming.change_log import ChangeLog, Record
 from streaming.checkpoint import Checkpoints, Saver
+from streaming.clients import open_change_log
 from streaming.fold import Folded, fold
 from streaming.metrics import Metrics
 from streaming.partition import Partition, check_bounds, offsets_of

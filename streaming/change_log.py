@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from twinpath import kafka_access
 from twinpath.errors import ConfigurationError
-from twinpath.settings import Settings
 
 CALL_TIMEOUT_S = 10.0
 MAX_RECORDS = 5_000  # of one poll
@@ -103,18 +101,6 @@ class ChangeLog(Protocol):
         that it finds its partitions again when it is back by then.
         """
         ...
-
-
-def open_change_log(settings: Settings, rule_name: str) -> ChangeLog:
-    """The change log of a rule's agent, on the client that KAFKA_CLIENT names; connects when first used."""
-    place = Place(settings.kafka_bootstrap_servers, settings.topic, settings.group(rule_name), settings.group_instance)
-    if settings.kafka_client == "kafka-python":
-        from streaming.kafka_python_log import KafkaPythonChangeLog  # noqa: PLC0415  one client, one price in memory
-
-        return KafkaPythonChangeLog(place._replace(access=kafka_access.kafka_python(settings)))
-    from streaming.confluent_log import ConfluentChangeLog  # noqa: PLC0415  likewise
-
-    return ConfluentChangeLog(place._replace(access=kafka_access.librdkafka(settings)))
 
 
 def fenced(place: Place) -> ConfigurationError:

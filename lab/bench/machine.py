@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from lab.report.summary import environment
+from lab.surroundings import environment
 from twinpath.settings import ROOT
 
 PACKAGES = (

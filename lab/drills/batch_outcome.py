@@ -8,7 +8,7 @@ import msgspec
 
 from lab.drills.batch_equality import Found, ModeFound
 from lab.measure.batch_input import NAIVE
-from lab.report.summary import environment
+from lab.surroundings import environment
 
 LEAST_ROWS = 1_000
 Verdict = Literal["passed", "failed", "invalid"]

