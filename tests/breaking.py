@@ -18,10 +18,10 @@ from lab.console import Progress
 from lab.doctor import checks
 from lab.doctor.hop import Hop
 from lab.measure import fence
-from lab.report.summary import environment
 from lab.stack import connect
 from lab.stack.home import Home
 from lab.stack.stack import Stack
+from lab.surroundings import environment
 from tests.conftest import wait_for
 from twinpath.settings import ROOT, Settings
 
