@@ -28,7 +28,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 JAR_FILES = ROOT / "lab" / "stack" / "jars"
 JAR_LOCK = JAR_FILES / "jars.lock"
-LOCKED_PYTHON = (3, 11)  # another one may need other packages than requirements.sha256 holds
+LOCKED_FOR = ("linux", 3, 11)  # another system or Python may need other packages than requirements.sha256 holds
 JAVA_MINIMUM = 17
 JAVA_PACKAGE = "openjdk-17-jre-headless"
 INSTALL_JAVA = {  # by the package tool that is there
@@ -160,10 +160,10 @@ def set_up_venv() -> None:
         make_venv(log)
     say("installing requirements.txt into .venv (about 1.5 GB on disk; one to three minutes)")
     pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-q"]
-    if sys.version_info[:2] == LOCKED_PYTHON:
+    if (sys.platform, *sys.version_info[:2]) == LOCKED_FOR:
         run([*pip, "--require-hashes", "--no-deps", "-r", "requirements.sha256"], log, "pip install")
     else:
-        say("the digests of packages were locked for another Python: packages are installed by version alone")
+        say("packages are installed by version alone: their digests were locked for Python 3.11 on Linux")
         run([*pip, "-r", "requirements.txt", "-c", "requirements.lock"], log, "pip install")
     run([*pip, "--no-build-isolation", "--no-deps", "-e", "."], log, "pip install -e .")
     stamp_file.write_text(stamp)
