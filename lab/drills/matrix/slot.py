@@ -11,7 +11,7 @@ from lab.doctor.hop import Hop
 from lab.drills.faults import Struck, at_work, back
 from lab.drills.matrix.scene import Scene
 from lab.measure import fence
-from lab.stack import connect
+from lab.stack import connect, kafka
 from lab.stack.connect import connector_state
 from lab.stack.scope import drop_slot
 from lab.stack.stack import Stack
@@ -20,11 +20,14 @@ from twinpath.errors import ServiceFault
 UNREAD_ROWS = 1_500
 CAP_MB, MAX_WAL_MB = 64, 64
 FILLER_MB, FILLERS = 1, 240
-BUSY_S, BUSY_ROWS = 40.0, 200
+BUSY_S, BUSY_ROWS = 40.0, 120  # of 3,200 bytes, ten times a second
 IDLE_KEEPS_MB = 64.0
 SECOND_TRIES_S = 30.0
 WAL_STATUS = "SELECT wal_status FROM pg_replication_slots WHERE slot_name = %s"
-NEIGHBOUR = "CREATE TABLE IF NOT EXISTS neighbour (id bigint GENERATED ALWAYS AS IDENTITY, filler text)"
+NEIGHBOUR = (
+    "CREATE TABLE IF NOT EXISTS neighbour (id bigint GENERATED ALWAYS AS IDENTITY, filler text);"
+    "ALTER TABLE neighbour ALTER COLUMN filler SET STORAGE PLAIN"  # what was compressed would make no WAL
+)
 FILL = "INSERT INTO neighbour (filler) SELECT repeat(md5(random()::text), 100) FROM generate_series(1, %s)"
 
 
@@ -177,6 +180,7 @@ def two_connectors(scene: Scene) -> None:
         reader = at_work(lambda: scene.line.slot()[1], "Connect reads the slot")
         struck = scene.faults.begun("second connector")
         config = connect.connector_config(scene.home, second) | {
+            "snapshot.mode": "no_data",
             "slot.max.retries": "1",
             "slot.retry.delay.ms": "1000",
             "errors.max.retries": "0",
@@ -190,6 +194,7 @@ def two_connectors(scene: Scene) -> None:
         scene.check("I10", "the first connector goes on", still == reader, f"walsender {reader}, then {still}")
         scene.check("I10", "the second is FAILED and says why", "active" in refusal, refusal)
         httpx.delete(url, timeout=30)
+        kafka.delete_topics(settings, second.prefix)
         return back(struck)
 
     scene.blow(begin)
