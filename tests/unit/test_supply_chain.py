@@ -27,6 +27,7 @@ def test_every_jar_is_in_the_bill_of_materials_by_name_version_and_digest() -> N
 
 
 @pytest.mark.long
+@pytest.mark.long
 def test_the_bill_of_materials_is_valid_and_holds_every_locked_package(tmp_path: Path) -> None:
     target = tmp_path / "sbom.json"
     assert bill_of_materials.main([str(target)]) == 0
