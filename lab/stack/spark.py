@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from lab.stack.java import ENVIRONMENT
 from twinpath.settings import ROOT, Settings
 
 FOREIGN = ("SPARK_", "PYSPARK_")
@@ -20,6 +21,7 @@ def job_environment(settings: Settings) -> dict[str, str]:
     given = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     return given | {
         **settings.environment(),
+        **ENVIRONMENT,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONPATH": str(ROOT),
     }
