@@ -173,6 +173,11 @@ def test_the_page_says_how_to_run_each_again_and_what_was_checked(tmp_path: Path
     assert "F06, seed 7, I7 does not hold: WAL drains: 9, 99, 99 bytes" in text
 
 
+def test_the_committed_page_is_what_its_results_make() -> None:
+    results = ROOT / "docs" / "results"
+    assert (results / "drills.md").read_text() == page.page(results / "drills"), "twinpath drill table --into ..."
+
+
 def test_a_result_is_read_back_as_it_was_and_something_else_is_refused(tmp_path: Path) -> None:
     one = drilled(commit_p99_ratio=None)
     path = result.write(one, tmp_path)
