@@ -131,7 +131,7 @@ def test_the_p99_of_commits_is_that_in_the_fault_to_that_before() -> None:
     during = [(10.0 + 0.01 * number, 0.003) for number in range(400)]
     after = [(50.0, 9.0)]
     assert commit_p99_ratio([*before, *during, *after], 10.0, 20.0) == 3.0
-    assert commit_p99_ratio([*before[:299], *during], 10.0, 20.0) is None, "too few"
+    assert commit_p99_ratio([*before[:199], *during], 10.0, 20.0) is None, "too few"
 
 
 def test_the_table_has_a_row_for_each_fault_over_all_its_seeds() -> None:
@@ -171,6 +171,11 @@ def test_the_page_says_how_to_run_each_again_and_what_was_checked(tmp_path: Path
     text = page.page(tmp_path)
     assert "- `twinpath drill F06 --seed 7` (records come twice, alerts do not): failed" in text
     assert "F06, seed 7, I7 does not hold: WAL drains: 9, 99, 99 bytes" in text
+
+
+def test_the_committed_page_is_what_its_results_make() -> None:
+    results = ROOT / "docs" / "results"
+    assert (results / "drills.md").read_text() == page.page(results / "drills"), "twinpath drill table --into ..."
 
 
 def test_a_result_is_read_back_as_it_was_and_something_else_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ COLUMNS = (
 )  # fmt: skip
 HEAD = """# Drills: the fault matrix
 
-Written by `twinpath drill table`. Each row is one fault on the real services: a line of its own (database, slot, topic,
+Written by `twinpath drill table --into docs/results/drills`.
+
+Each row is one fault on the real services: a line of its own (database, slot, topic,
 agents, alert store) is written to by eight connections with interleaved, rolled-back, held and savepoint transactions,
 COPY, multi-row VALUES, updates and deletes; the fault strikes at seeded moments; after the fence every agent is held
 against `replay()` of the topic and `replay()` of the operation log in the order of PostgreSQL's COMMIT records.

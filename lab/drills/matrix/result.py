@@ -14,7 +14,7 @@ from lab.drills.outcome import LEAST_ROWS, Verdict
 from lab.runs import write_whole
 from twinpath.errors import ConfigurationError
 
-LEAST_COMMITS = 300  # below it no p99 of them is given
+LEAST_COMMITS = 200  # below it no p99 of them is given
 
 
 class Result(msgspec.Struct):
