@@ -16,7 +16,7 @@ from confluent_kafka import Consumer
 
 from lab.console import Progress
 from lab.doctor import checks
-from lab.stack import connect, kafka, postgres, process
+from lab.stack import connect, kafka, process
 from lab.stack.scope import drop_database, drop_slot
 from lab.stack.stack import Stack
 from tests.breaking import Book, Break, Patient, reading_the_slot, try_break
@@ -271,7 +271,7 @@ def test_a_server_without_logical_decoding_is_named(server: Stack, monkeypatch: 
         return f"{broken.name}: {broken.evidence}"
 
     one.scope().create_databases(one.scope().open_as_lab)
-    monkeypatch.setitem(postgres.OPTIONS, "wal_level", "replica")
+    monkeypatch.setitem(server.postgres.options, "wal_level", "replica")
     try:
         assert restarted() == "wal_level: wal_level: replica; wanted logical"
     finally:
