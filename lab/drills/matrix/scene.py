@@ -133,22 +133,22 @@ class Scene:
         self.checks.append(Check(invariant, what, held, evidence))
         self.line.stack.progress.say(f"{invariant} {'holds' if held else 'DOES NOT HOLD'}: {what}: {evidence}")
 
-    def check_named(self, named: Callable[[Hop], bool]) -> None:
-        """I10: within LOUD_S seconds `twinpath doctor`, asked about this line, names it first, and goes on to name it.
+    def check_named(self, named: Callable[[Hop], bool], within_s: float = LOUD_S) -> None:
+        """I10: within so many seconds `twinpath doctor`, asked about this line, names it first, and goes on to name it.
 
         What is merely on its way up again is no proof: the question is asked anew after LASTS_S seconds.
         """
         began = time.monotonic()
         hop = self.doctor()
-        while not (hop is not None and named(hop)) and time.monotonic() < began + LOUD_S:
+        while not (in_time := hop is not None and named(hop)) and time.monotonic() < began + within_s:
             time.sleep(1)
             hop = self.doctor()
         after_s = time.monotonic() - began
         time.sleep(LASTS_S)
         hop = self.doctor()
         said = "every hop holds" if hop is None else f"{hop.name}: {hop.evidence}; mend: {hop.mend}"
-        held = hop is not None and named(hop) and after_s < LOUD_S + LASTS_S
-        self.check("I10", f"named within {LOUD_S:.0f} s", held, f"after {after_s:.1f} s: {said}")
+        held = in_time and hop is not None and named(hop)
+        self.check("I10", f"named within {within_s:.0f} s", held, f"after {after_s:.1f} s: {said}")
 
     def doctor(self) -> Hop | None:
         """The first broken hop of this line; None when every hop holds."""
