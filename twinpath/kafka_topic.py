@@ -72,9 +72,10 @@ class KafkaTopic:
         return self._admin
 
     def _note(self, error: KafkaError) -> None:
-        """librdkafka says here, and nowhere else, that a broker refused us."""
+        """librdkafka says here, and nowhere else, that a broker refused us; called from `poll` alone."""
         if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
             self._refusal = f" ({error.str()})"
 
     def _unavailable(self, what: str) -> ChangeLogUnavailable:
+        self._client().poll(0)
         return ChangeLogUnavailable(f"Kafka at {self._servers}: {what}{self._refusal}")
