@@ -158,7 +158,7 @@ def set_up_venv() -> None:
     if not (VENV / "bin" / "pip").exists():
         say("making .venv")
         make_venv(log)
-    say("installing requirements.txt into .venv (about 1.5 GB on disk; one to three minutes)")
+    say("installing requirements.txt into .venv (about 1.5 GB on disk; two to four minutes)")
     pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-q"]
     if (sys.platform, *sys.version_info[:2]) == LOCKED_FOR:
         run([*pip, "--require-hashes", "--no-deps", "-r", "requirements.sha256"], log, "pip install")
