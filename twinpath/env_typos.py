@@ -6,9 +6,10 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from twinpath import failpoints
 from twinpath.settings import Settings
 
-OTHERS = {"JAVA_HOME", "JARS_DIR", "SECRETS_DIR", "TWINPATH_VERBOSE", "TWINPATH_FAIL", "TWINPATH_PROCESS"}  # ours, too
+OTHERS = {"JAVA_HOME", "JARS_DIR", "SECRETS_DIR", "TWINPATH_VERBOSE", failpoints.NAME, "TWINPATH_PROCESS"}  # ours, too
 ALIKE = 0.85  # RTAE and RATE are 0.75 alike, and so are PGDATA and PGDATABASE: only `.env` holds such a one against us
 IN_FILE = 0.6
 

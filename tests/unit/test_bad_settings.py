@@ -17,7 +17,7 @@ from lab import bootstrap
 from lab.stack import java, ports
 from lab.stack.credentials import Credentials
 from lab.stack.home import Home
-from twinpath import env_typos
+from twinpath import env_typos, failpoints
 from twinpath.dsn import checked
 from twinpath.errors import ConfigurationError, EnvironmentFault
 from twinpath.settings import ROOT, Settings, load_settings
@@ -293,6 +293,7 @@ def test_a_name_that_is_almost_a_setting_is_told_and_others_are_not(tmp_path: Pa
         "PGTZ",
         "HOME",
         "HOST",
+        failpoints.NAME,
     ]
     assert list(env_typos.warnings([*quiet, *CLEAN], tmp_path / "none")) == []
 
