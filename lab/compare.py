@@ -69,11 +69,11 @@ def compare(
         proved(run_settings(stack.settings, run_id), folder)
         try:
             for number in range(2, rounds + 1):
-                progress.say(f"round {number} of {rounds}, seed {seed + number - 1}")
-                own = run_settings(stack.settings, f"{run_id}r{number}").model_copy(update={"seed": seed + number - 1})
+                own = {"seed": seed + number - 1}
+                progress.say(f"round {number} of {rounds}, seed {own['seed']}")
                 place = folder_of(folder, number)
                 place.mkdir(parents=True)
-                proved(own, place)
+                proved(run_settings(stack.settings, f"{run_id}r{number}").model_copy(update=own), place)
             run_all(stack, (run_id, folder), experiments, rounds, seed)
         finally:
             add_rounds(folder)

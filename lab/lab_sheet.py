@@ -145,5 +145,4 @@ def _right(given: str, wanted: float | str) -> bool:
         number = float(re.sub(r"[, ]", "", found[0]))
     except ValueError:
         return False
-    whole = float(wanted).is_integer() and isinstance(wanted, int)
-    return number == wanted if whole else isclose(number, wanted, rel_tol=BY_EYE)
+    return number == wanted if isinstance(wanted, int) else isclose(number, wanted, rel_tol=BY_EYE)

@@ -4,9 +4,8 @@ from collections.abc import Callable
 from functools import partial
 
 from lab.doctor.hop import Check, Finding, broken, holds
-from lab.doctor.services import alive, last_words
+from lab.doctor.services import alive, well
 from lab.doctor.view import View
-from lab.stack import process
 from lab.stack.airflow import COMPONENTS
 from lab.stack.airflow_api import HEALTH
 from lab.stack.spark_stream import shown
@@ -18,13 +17,9 @@ WITH_AIRFLOW = "twinpath up --with airflow"
 def _spark_stream(view: View) -> Finding:
     """Its queries run, and where each stands."""
     stream = view.stack.spark_stream()
-    found = alive(view, stream.name, WITH_STREAM)
+    found = well(view, stream.name, stream.url(), stream.healthy, WITH_STREAM)
     if not found.ok:
         return found
-    if not stream.healthy():
-        log = process.log_of(view.stack.home, stream.name)
-        evidence = f"runs, but {stream.url()}/healthz is not ok; {last_words(view, stream.name)}"
-        return broken(evidence, f"kill {found.evidence.removeprefix('pid ')}; {WITH_STREAM}", f"read {log} first")
     evidence = "; ".join(shown(one, view.ends) for one in stream.progress())
     return holds(evidence or "no query has begun")
 

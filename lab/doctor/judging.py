@@ -9,7 +9,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from lab.doctor.hop import AFRESH, AFRESH_NOTE, UP, Check, Finding, broken, holds
-from lab.doctor.services import alive, last_words
+from lab.doctor.services import last_words, well
 from lab.doctor.view import View
 from lab.stack import process
 from twinpath.detection.rules import RULES
@@ -68,12 +68,7 @@ def _agent(rule: str, view: View) -> Finding:
         last = last_words(view, name)
         mend, note = (AFRESH, AFRESH_NOTE) if "start afresh" in last.lower() else (UP, "")
         return broken(f"does not run; {last}", mend, note)
-    found = alive(view, name)
-    if found.ok and not agents.healthy(rule):
-        log = process.log_of(view.stack.home, name)
-        evidence = f"{found.evidence} runs, but {agents.url(rule)}/healthz is not ok; {last_words(view, name)}"
-        return broken(evidence, f"kill {found.evidence.removeprefix('pid ')}; {UP}", f"read {log} first")
-    return found
+    return well(view, name, agents.url(rule), partial(agents.healthy, rule))
 
 
 class Member(msgspec.Struct, frozen=True):

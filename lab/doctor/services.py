@@ -32,6 +32,16 @@ def alive(view: View, name: str, mend: str = UP) -> Finding:
     return holds(f"pid {found.pid}")
 
 
+def well(view: View, name: str, url: str, says_ok: Callable[[], bool], mend: str = UP) -> Finding:
+    """Alive, and its page at `url`/healthz says ok."""
+    found = alive(view, name, mend)
+    if not found.ok or says_ok():
+        return found
+    evidence = f"{found.evidence} runs, but {url}/healthz is not ok; {last_words(view, name)}"
+    log = process.log_of(view.stack.home, name)
+    return broken(evidence, f"kill {found.evidence.removeprefix('pid ')}; {mend}", f"read {log} first")
+
+
 def last_words(view: View, name: str) -> str:
     """The last line of a log."""
     last = process.tail(view.stack.home, name, 1).partition("\n")[2].strip()

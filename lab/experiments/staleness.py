@@ -19,19 +19,21 @@ from lab.bench.bed import Bed
 from lab.bench.cpu import Usage
 from lab.bench.goals import judged
 from lab.bench.result import Figure, Result, flat
-from lab.bench.statistics import percentiles
+from lab.bench.statistics import Estimate, percentiles
 from lab.beside import OpenSides, batch_only
 from lab.measure.evidence import Evidence
 from lab.measure.latency import Sample, between, read_samples, write_samples
+from lab.measure.verdict import PATH as AGENT
 from lab.proof import Proof
 from lab.report.summary import write_summary
+from lab.stack.spark_stream import PATH as STREAM
 from lab.stack.stack import Stack
 from twinpath.errors import ServiceFault
 from twinpath.settings import run_settings
 
 PART = "staleness"
 PARTS = ("stream", "loop", "airflow")
-AGENT, STREAM, AIRFLOW = "agent", "spark_stream", "batch, Airflow every minute"
+AIRFLOW = "batch, Airflow every minute"
 OFTEN = {"spending": {"minimum_cents": 1_000, "ratio": 1}}
 """Rule parameters under which a quarter of the payments raises an alert: a p99 takes 1,000 of them."""
 SAMPLES = "staleness.csv"
@@ -152,14 +154,15 @@ def _samples(side: Side, evidence: Evidence) -> list[Sample]:
 
 def _add(result: Result, side: Side, found: Found, rounds: int) -> None:
     length = timedelta(seconds=side.round_s)
+    computed = {side.name: _computed(side, found.runs)}
     for name, samples in found.samples.items():
         for number in range(1, rounds + 1):
             begin = found.warm + (number - 1) * length
             late = [one.latency_ms for one in between(samples, begin, begin + length)]
             if not late:
                 raise ServiceFault(f"{name}, round {number}: found no alert, wanted some; use a longer --seconds")
-            more = _computed(side, found.runs) if name == side.name else {}
-            result.add(PART, name, number, flat("latency_ms", percentiles(late)) | more, found.usage)
+            ours = flat("latency_ms", percentiles(late)) | computed.get(name, {})
+            result.add(PART, name, number, ours, found.usage)
         whole = [one.latency_ms for one in between(samples, found.warm, found.warm + rounds * length)]
         quantiles = np.percentile(whole, np.linspace(0, 100, SHARES))
         result.variants[name] = {"quantiles_ms": [round(float(one), 3) for one in quantiles]}
@@ -194,6 +197,11 @@ def _describe(result: Result) -> None:
 def sides_of(result: Result) -> list[str]:
     """The variants that ran beside the agents, in their order."""
     return [name for name, one in result.variants.items() if "beside" in one]
+
+
+def times_as_late(result: Result, name: str) -> Estimate | None:
+    """The p50 of a side as a multiple of the agents' in the same run; None where it was not measured."""
+    return result.estimates.get(f"{PART}: {name} / {beside(name)}, {P50}")
 
 
 def judge(result: Result) -> None:

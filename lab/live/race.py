@@ -16,6 +16,7 @@ import msgspec
 import psycopg2
 
 from lab import versions
+from lab.batch_side import DAG
 from lab.live.look import Lane, Look, Of, run_words, slot_words
 from lab.measure.verdict import PATH as AGENT
 from lab.scrape import scrape
@@ -40,7 +41,6 @@ JOIN alert_latency USING (path, rule, rule_version, user_id, tx_id, incarnation,
 RUNS = """
 SELECT path, max(run), extract(epoch FROM now() - min(updated_at))::float
 FROM batch_progress JOIN active_rules USING (path, rule, rule_version) GROUP BY path ORDER BY path"""
-DAG = "fraud_batch"
 AIRFLOW_EVERY_S = 5.0  # its API costs it more than the others' figures cost them
 SCRAPE_TIMEOUT_S = 2.0
 ALL = "all"

@@ -50,6 +50,11 @@ class PathFigures(msgspec.Struct, frozen=True):
     latency_ms_calm: Percentiles | None = None
     hops_ms_p50: dict[str, float | None] = {}
 
+    @property
+    def undisturbed(self) -> Percentiles:
+        """Of the time after the warm-up, where it was told apart; else of the whole run."""
+        return self.latency_ms_calm or self.latency_ms
+
 
 class Goal(msgspec.Struct, frozen=True):
     """ok is null when the goal was not judged in this run; `transactions` are some behind a figure that missed."""

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from lab.bench.result import Result, shown
 from lab.bench.statistics import Estimate
-from lab.experiments.staleness import AGENT, P50, PART, beside, sides_of
+from lab.experiments.staleness import PART, beside, sides_of, times_as_late
+from lab.measure.verdict import PATH as AGENT
 from lab.report.html.page import render
 from lab.report.model import PathFigures, Summary
 from lab.report.saved import LATENCIES, SUMMARY, read_summary
@@ -58,7 +59,7 @@ def lateness_table(result: Result) -> list[str]:
     sides = sides_of(result)
     rows = [[AGENT, *_late(result, beside(sides[0])), "1"]] if sides else []
     for name in sides:
-        ratio = result.estimates.get(f"{PART}: {name} / {beside(name)}, {P50}")
+        ratio = times_as_late(result, name)
         rows.append([name, *_late(result, name), UNKNOWN if ratio is None else spread(ratio)])
     return table(LATE, rows)
 

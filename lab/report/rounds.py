@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from lab.bench.statistics import Estimate, estimate
-from lab.report.model import Goal, PathFigures, RoundFigures, Summary
+from lab.report.model import Goal, RoundFigures, Summary
 from lab.report.saved import SUMMARY, read_summary
 from lab.runs import write_whole
 
@@ -56,15 +56,9 @@ def _figures(number: int, summary: Summary) -> RoundFigures:
         missing={path: one.missing for path, one in summary.paths.items()},
         extra={path: one.extra for path, one in summary.paths.items()},
         unexplained={path: one.unexplained for path, one in summary.paths.items()},
-        p50_ms={path: _undisturbed(one, 50) for path, one in summary.paths.items()},
-        p90_ms={path: _undisturbed(one, 90) for path, one in summary.paths.items()},
+        p50_ms={path: one.undisturbed.p50 for path, one in summary.paths.items()},
+        p90_ms={path: one.undisturbed.p90 for path, one in summary.paths.items()},
     )
-
-
-def _undisturbed(one: PathFigures, percent: int) -> float | None:
-    """Of the time after the warm-up, where it was told apart; else of the whole run."""
-    found = one.latency_ms_calm or one.latency_ms
-    return found.p50 if percent == 50 else found.p90  # noqa: PLR2004
 
 
 def _goal(every: Sequence[RoundFigures]) -> Goal:

@@ -9,8 +9,6 @@ from twinpath.errors import EnvironmentFault
 
 ASCII_END = 128
 LOGGING = Path(__file__).with_name("log4j2.properties")
-
-
 ENVIRONMENT = {"LC_ALL": "C.UTF-8"}  # else Java can open no file whose path is not ASCII
 
 

@@ -1,4 +1,4 @@
-"""F01-F03, F06-F11, F29: agents, Connect and broker, killed or frozen; an agent whose clock is wrong."""
+"""F01-F03, F06, F07, F09-F11: agents, Connect and broker, killed or frozen."""
 
 import signal
 from functools import partial

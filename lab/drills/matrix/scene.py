@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 import psutil
-import psycopg2
 
 from lab.console import Progress
 from lab.doctor import checks
@@ -18,6 +17,7 @@ from lab.drills.faults import Faults, Struck, back
 from lab.drills.line import Line
 from lab.drills.recovery import Freshness
 from lab.drills.writers import Writers
+from lab.slot import slot_at
 from lab.stack import process
 from lab.stack.stack import Stack
 from twinpath.errors import ServiceFault
@@ -157,11 +157,5 @@ class Scene:
 
     def retained_bytes(self) -> int:
         """WAL that the slot keeps; 0 without a slot."""
-        with closing(psycopg2.connect(self.line.lab())) as session, session.cursor() as cursor:
-            cursor.execute(
-                "SELECT (pg_current_wal_insert_lsn() - restart_lsn)::bigint FROM pg_replication_slots "
-                "WHERE slot_name = %s",
-                [self.line.settings.slot],
-            )
-            (kept,) = cursor.fetchone() or (0,)
-        return int(kept or 0)
+        found = slot_at(self.line.lab(), self.line.settings.slot)
+        return (found.retained_bytes or 0) if found else 0

@@ -11,6 +11,7 @@ from lab.doctor.hop import Hop
 from lab.drills.faults import Struck, at_work, back
 from lab.drills.matrix.scene import Scene
 from lab.measure import fence
+from lab.slot import read_slot
 from lab.stack import connect, kafka
 from lab.stack.connect import connector_state
 from lab.stack.scope import drop_slot
@@ -23,7 +24,6 @@ FILLER_MB, FILLERS = 1, 240
 BUSY_S, BUSY_ROWS = 40.0, 120  # of 3,200 bytes, ten times a second
 IDLE_KEEPS_MB = 64.0
 SECOND_TRIES_S = 30.0
-WAL_STATUS = "SELECT wal_status FROM pg_replication_slots WHERE slot_name = %s"
 NEIGHBOUR = (
     "CREATE TABLE IF NOT EXISTS neighbour (id bigint GENERATED ALWAYS AS IDENTITY, filler text);"
     "ALTER TABLE neighbour ALTER COLUMN filler SET STORAGE PLAIN"  # what was compressed would make no WAL
@@ -57,10 +57,10 @@ def slot_lost(scene: Scene) -> None:
                 cursor.execute("SELECT pg_logical_emit_message(false, 'filler', repeat('x', %s))", [FILLER_MB << 20])
                 if number % 8 == 0:
                     cursor.execute("CHECKPOINT")
-                cursor.execute(WAL_STATUS, [scene.line.settings.slot])
-                (status,) = cursor.fetchone() or ("gone",)
+                found = read_slot(cursor, scene.line.settings.slot)
+                status = found.wal_status if found else "gone"
                 if not seen or seen[-1][1] != status:
-                    seen.append((round(time.time() - struck.struck_s, 1), str(status)))
+                    seen.append((round(time.time() - struck.struck_s, 1), status))
                 if status == "lost":
                     break
             cursor.execute("SELECT sum(size)::bigint FROM pg_ls_waldir()")

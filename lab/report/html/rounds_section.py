@@ -20,7 +20,7 @@ def rounds(summary: Summary) -> Section | None:
             whole(one.rows_inserted),
             whole(one.alerts),
             whole(sum(one.unexplained.values())),
-            *(_ms(one.p50_ms.get(path)) for path in paths),
+            *(duration(one.p50_ms.get(path)) for path in paths),
         ]
         for one in found
     ]
@@ -31,7 +31,11 @@ def rounds(summary: Summary) -> Section | None:
         cells = [path]
         for figure in ("p50_ms", "p90_ms"):
             one = over_rounds(found, path, figure, summary.seed)
-            cells += [UNKNOWN, UNKNOWN] if one is None else [_ms(one.median), f"{_ms(one.low)} to {_ms(one.high)}"]
+            cells += (
+                [UNKNOWN, UNKNOWN]
+                if one is None
+                else [duration(one.median), f"{duration(one.low)} to {duration(one.high)}"]
+            )
         ratio = ratio_to(found, path, base, summary.seed)
         cells.append(UNKNOWN if ratio is None else f"{shown(ratio.median)} ({shown(ratio.low)} to {shown(ratio.high)})")
         medians.append(cells)
@@ -46,7 +50,3 @@ def rounds(summary: Summary) -> Section | None:
         "the rounds; ratios are paired within a round."
     )
     return Section("rounds", f"{len(found)} rounds", tables=tables, notes=[note])
-
-
-def _ms(value: float | None) -> str:
-    return UNKNOWN if value is None else duration(value)

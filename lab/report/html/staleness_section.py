@@ -6,14 +6,16 @@ from typing import Any
 import numpy as np
 
 from lab.bench.result import Result
-from lab.experiments.staleness import AGENT, P50, PART, STREAM, beside, sides_of
+from lab.experiments.staleness import P50, PART, beside, sides_of, times_as_late
+from lab.measure.verdict import PATH as AGENT
 from lab.report.html.blocks import Chart, Section, Table
 from lab.report.html.latency_charts import COMPUTED, computed_line
 from lab.report.html.lines import Axis, Look, Series, line_chart, look
 from lab.report.html.notes import notes_of
 from lab.report.html.svg import Point, around
 from lab.report.saved_experiments import median_of, over_rounds, rounds_said, spread
-from lab.report.words import UNKNOWN, duration, listed, tick, whole
+from lab.report.words import duration, listed, tick, whole
+from lab.stack.spark_stream import PATH as STREAM
 
 TITLE = "Lateness of the alerts, each side alone beside the agents"
 MARKS = ("triangle", "diamond", "cross", "hourglass")
@@ -28,7 +30,7 @@ def by_interval(result: Result | None) -> Section | None:
     sides = sides_of(result)
     if not sides:
         return None
-    ratios = {name: result.estimates.get(f"{PART}: {name} / {beside(name)}, {P50}") for name in sides}
+    ratios = {name: times_as_late(result, name) for name in sides}
     said = [f"{spread(one)} times with {name}" for name, one in ratios.items() if one is not None]
     notes = [
         f"Against the agents at the median, in the same run: {listed(said)} ({rounds_said(result)}).",
@@ -49,7 +51,7 @@ def _chart(result: Result, sides: Sequence[str]) -> Chart:
     for name, short, how in measured:
         median = median_of(result, PART, name, P50)
         points = [(value, 100 * place / (len(found[name]) - 1)) for place, value in enumerate(found[name])]
-        at: list[Point] = [(float(np.interp(share, [y for _, y in points], found[name])), share) for share in MARKED]
+        at: list[Point] = [points[share * (len(points) - 1) // 100] for share in MARKED]
         lines.append(Series(f"{short}, p50 {duration(median)}" if median else short, how, points, at))
     for name in sides:
         interval_s, runs_s = result.variants[name]["interval_s"], result.variants[name]["runs_s"]
@@ -72,8 +74,7 @@ def _quantiles(variant: dict[str, Any]) -> list[float]:
 
 def alone(result: Result | None) -> str | None:
     """How late half of the alerts of each side are, each alone beside the agents; None where it was not measured."""
-    sides = sides_of(result) if result else []
-    if result is None or not sides:
+    if result is None or not (sides := sides_of(result)):
         return None
     medians = [(name, over_rounds(result, PART, name, P50)) for name in (beside(sides[0]), *sides)]
     said = [f"{duration(one.median)} ({name})" for name, one in medians if one is not None]
@@ -82,6 +83,4 @@ def alone(result: Result | None) -> str | None:
 
 def _cell(result: Result, name: str, figure: str) -> str:
     found = median_of(result, PART, name, f"latency_ms_{figure}")
-    if found is None:
-        return UNKNOWN
     return whole(found) if figure == "n" else duration(found)

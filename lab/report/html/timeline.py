@@ -1,6 +1,6 @@
 """The run on one time axis: rows committed, latency by the second, runs of the batch job, and what was killed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -32,7 +32,7 @@ MARKS = 8  # on a line, beside its dashes
 TITLE = 18
 WAITING = ("schedule", "queue")
 MB = 2**20
-WAL = Look("rows", "circle")
+ROWS = Look("rows", "circle")
 TITLE_TEXT = "The run, second by second"
 
 
@@ -88,8 +88,8 @@ def _drawn(saved: Saved, seconds: dict[str, dict[int, list[float]]], said: str, 
     if saved.committed:
         frame, top = _rate(saved, time, width, top)
         shapes += frame
-    for title, lines_of, said_of in _behind(saved):
-        frame, top = _panel(title, lines_of, said_of, time, width, top)
+    for title, behind in _behind(saved):
+        frame, top = _panel(title, behind, time, width, top)
         shapes += frame
     begin = top
     shapes.append(svg.label("title", (4, top + 10), "latency: median of each second, up to its latest"))
@@ -128,19 +128,13 @@ def _whiskers(seconds: dict[str, dict[int, list[float]]], frame: Frame) -> list[
 def _rate(saved: Saved, time: Axis, width: int, top: float) -> tuple[list[str], float]:
     """Rows committed in each second of the load."""
     offered = saved.summary.workload.rate
-    most = max([offered, *saved.committed.values()])
-    frame = framed(time, Axis("", 0, 1.05 * most, whole), width, top + TITLE, RATE, bare=True)
     points = [(second + 0.5, float(rows)) for second, rows in sorted(saved.committed.items())]
     title = f"writes committed in a second; dashed: {offered:,.0f} inserts offered"
-    y = frame.y.at(offered)
-    shapes = [svg.label("title", (4, top + 10), title), *frame.shapes]
-    shapes.append(svg.line("line computed", (frame.x.begin, y), (frame.x.end, y)))
-    shapes += plotted(Series("rows", Look("rows", "circle"), points), frame)
-    return shapes, top + TITLE + RATE + PANEL_GAP / 2
+    return _panel(title, [Series("rows", ROWS, points)], time, width, top, level=offered)
 
 
-def _behind(saved: Saved) -> list[tuple[str, list[Series], Callable[[float], str]]]:
-    """What lay between the writers and each path, second by second: title, lines, and how a tick reads."""
+def _behind(saved: Saved) -> list[tuple[str, list[Series]]]:
+    """What lay between the writers and each path, second by second: title and lines."""
     paths = list(dict.fromkeys(path for one in saved.behind for path in one.lag_records))
     records = [
         Series(
@@ -152,19 +146,22 @@ def _behind(saved: Saved) -> list[tuple[str, list[Series], Callable[[float], str
     ]
     kept = [(one.second, one.wal_kept_bytes / MB) for one in saved.behind if one.wal_kept_bytes is not None]
     panels = [
-        ("records in the topic that were not folded yet", [one for one in records if one.points], whole),
-        ("WAL that PostgreSQL keeps for the slot, MB", [Series("kept", WAL, kept)] if kept else [], whole),
+        ("records in the topic that were not folded yet", [one for one in records if one.points]),
+        ("WAL that PostgreSQL keeps for the slot, MB", [Series("kept", ROWS, kept)] if kept else []),
     ]
     return [one for one in panels if one[1]]
 
 
 def _panel(
-    title: str, lines: Sequence[Series], said: Callable[[float], str], time: Axis, width: int, top: float
+    title: str, lines: Sequence[Series], time: Axis, width: int, top: float, level: float | None = None
 ) -> tuple[list[str], float]:
-    """Lines from 0 on, on the time axis of the others."""
-    most = max(value for one in lines for _, value in one.points)
-    frame = framed(time, Axis("", 0, 1.05 * max(most, 1.0), said), width, top + TITLE, RATE, bare=True)
+    """Lines from 0 on, on the time axis of the others; with a level, that is dashed."""
+    most = max([1.0 if level is None else level, *(value for one in lines for _, value in one.points)])
+    frame = framed(time, Axis("", 0, 1.05 * most, whole), width, top + TITLE, RATE, bare=True)
     shapes = [svg.label("title", (4, top + 10), title), *frame.shapes]
+    if level is not None:
+        y = frame.y.at(level)
+        shapes.append(svg.line("line computed", (frame.x.begin, y), (frame.x.end, y)))
     for one in lines:
         shapes += plotted(one, frame)
     return shapes, top + TITLE + RATE + PANEL_GAP / 2
