@@ -24,7 +24,7 @@ FLUSH_S = 60.0
 TEMPLATE = (
     '{"before":null,"after":{"id":%d,"user_id":%d,"amount":"%d.%02d","card_type":"visa","merchant_id":%d,'
     '"created_at":"2026-11-23T%02d:%02d:%02d.%06dZ"},"source":{"version":"3.7.0.Final","connector":"postgresql",'
-    '"name":"PREFIX","ts_ms":%d,"snapshot":"false","db":"DATABASE","sequence":"[\\"%d\\",\\"%d\\"]","ts_us":%d,'
+    '"name":"PREFIX","ts_ms":%d,"snapshot":null,"db":"DATABASE","sequence":"[\\"%d\\",\\"%d\\"]","ts_us":%d,'
     '"ts_ns":%d,"schema":"public","table":"transactions","txId":%d,"lsn":%d,"xmin":null,"origin":null,'
     '"origin_lsn":null},"transaction":null,"op":"c","ts_ms":%d,"ts_us":%d,"ts_ns":%d}'
 )

@@ -22,7 +22,7 @@ def envelope(
         "txId": 700 + lsn,
         "lsn": lsn,
         "ts_us": 1_795_413_600_000_000 + lsn,
-        "snapshot": "false",
+        "snapshot": None,
     }
     value = {"before": before, "after": after, "source": source, "op": op, "ts_us": 1_795_413_600_001_000 + lsn}
     return json.dumps(value | top, separators=(",", ":")).encode()

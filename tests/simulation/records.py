@@ -36,10 +36,11 @@ def value_of(
     """A value with exactly the fields of Debezium 3.7, in its order."""
     quoted = sequence.replace('"', '\\"')
     lsn = int(sequence.rpartition(",")[2].strip('"]'))
+    snapshot = '"true"' if op == "r" else "null"
     return (
         f'{{"before":{_row(before)},"after":{_row(after)},"source":{{"version":"3.7.0.Final",'
         f'"connector":"postgresql","name":"dbserver1","ts_ms":{committed_us // 1000},'
-        f'"snapshot":"{"true" if op == "r" else "false"}","db":"{DATABASE}","sequence":"{quoted}",'
+        f'"snapshot":{snapshot},"db":"{DATABASE}","sequence":"{quoted}",'
         f'"ts_us":{committed_us},"ts_ns":{committed_us}000,"schema":"public","table":"transactions",'
         f'"txId":{xid},"lsn":{lsn},"xmin":null,"origin":null,"origin_lsn":null}},'
         f'"transaction":null,"op":"{op}",'

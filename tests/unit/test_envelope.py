@@ -32,7 +32,7 @@ def envelope(op="c", before=None, after=ROW, sequence='["24023128","24023184"]',
             "connector": "postgresql",
             "name": "dbserver1",
             "ts_ms": 1763876036123,
-            "snapshot": "false",
+            "snapshot": None,
             "db": "mydb",
             "sequence": sequence,
             "ts_us": 1763876036123456,
@@ -206,7 +206,7 @@ def test_the_usual_records_take_the_usual_route(monkeypatch, op, before, after):
 
 def test_an_envelope_of_a_debezium_that_writes_no_origin_takes_the_usual_route_too(monkeypatch):
     monkeypatch.setattr(EnvelopeDecoder, "define", lambda *_: "slow")
-    older = envelope()
+    older = envelope(snapshot="false")
     del older["source"]["origin"], older["source"]["origin_lsn"]
     (change,) = EnvelopeDecoder().decode(b'{"user_id":7}', text(older))
     assert change.after == PAID

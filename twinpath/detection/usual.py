@@ -23,7 +23,7 @@ class _UsualSource(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     connector: str
     name: str
     ts_ms: int
-    snapshot: str
+    snapshot: str | None  # null for a change of the log, as NULL stays NULL there
     db: str
     sequence: str
     ts_us: int
