@@ -10,7 +10,7 @@ from lab.crossover import Fit, Point, Polling
 from twinpath.errors import ConfigurationError
 from twinpath.settings import ROOT
 
-PUBLISHED = ROOT / "docs" / "results" / "crossover.json"
+PUBLISHED = ROOT / "docs" / "results" / "compare" / "experiment-crossover.json"
 AGAIN = "Measure anew: twinpath experiment crossover"
 
 

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from lab.bench.result import Result
+from lab.crossover import Load, turning_consumers, turning_interval
 from lab.experiments import bill
 from lab.report.claims import NOT_SHOWN
 from lab.report.experiment_claims import (
@@ -24,10 +25,12 @@ from lab.report.experiment_claims import (
     claims,
 )
 from lab.report.experiments import add
+from lab.report.html.crossover_section import answer
 from lab.report.html.page import render
 from lab.report.model import schema
 from lab.report.saved import read_run, read_summary
 from lab.report.saved_experiments import Experiments
+from lab.report.words import duration
 from tests.unit.made_experiments import (
     READING_US,
     bill_result,
@@ -116,7 +119,8 @@ def test_p3_is_judged_for_the_tuned_loop_and_for_airflow_at_the_median_and_at_p9
 
 def test_the_first_screen_says_which_side_is_cheaper_for_the_load_that_was_measured(folder: Path) -> None:
     text, _ = page_of(folder)
-    assert "At 2,000 rows/s into 1,000,000 rows CDC costs PostgreSQL less for alerts within 1.26" in text
+    assert read_summary(folder).workload.rate < 100
+    assert "At 100 rows/s into 1,000,000 rows CDC costs PostgreSQL less than loss-free polls that come more" in text
 
 
 def test_adding_twice_changes_nothing_and_what_is_gone_is_taken_out(folder: Path) -> None:
@@ -314,3 +318,23 @@ def test_an_unknown_experiment_is_named_and_left_out(folder: Path) -> None:
     (folder / "experiment-moon.json").write_text("{}")
     text, _ = page_of(folder)
     assert "experiment-moon.json is of an experiment that this version does not know: left out." in text
+
+
+def test_the_first_screen_answers_for_the_load_of_the_run_and_within_what_was_measured() -> None:
+    found = crossover_result()
+    at_the_run, below, above = (answer(found, rate) or "" for rate in (500, 1, 1_000_000))
+    assert at_the_run.startswith("At 500 rows/s into 1,000,000 rows ")
+    assert below.startswith("At 100 rows/s ")
+    assert above.startswith("At 2,000 rows/s ")
+    assert answer(None, 500) is None
+
+
+def test_the_answer_turns_where_the_model_says_that_both_sides_cost_the_same() -> None:
+    found = crossover_result()
+    assert found.model is not None
+    at = Load(500, 1_000_000, 10.0)
+    turn = turning_interval(found.model.fit.cdc, found.model.fit.safe, at)
+    assert turn is not None
+    assert f"more often than every {duration(1000 * turn)}" in (answer(found, 500) or "")
+    consumers = turning_consumers(found.model.fit.cdc, found.model.fit.safe, at)
+    assert (f"from {consumers} consumers on" in (answer(found, 500) or "")) == (turn < 10.0)

@@ -20,6 +20,7 @@ NAMES: dict[Side, str] = {
     "naive_id": "polls by the key (naive-id), which lose late commits",
 }
 PATHS: dict[Side, str] = {"cdc": "agent", "safe": "spark_batch", "naive_id": "spark_batch_naive_id"}
+USUAL_S = 10.0  # an interval at which the first screen tells of more consumers than one
 LONGEST_S, LEAST_S = 600.0, 0.5  # of the axis of intervals, unless more is measured or turns later
 TICKS = (
     (0.1, "0.1 s"),
@@ -65,19 +66,31 @@ def crossover(result: CrossoverResult | None) -> Section | None:
     )
 
 
-def answer(result: CrossoverResult | None) -> str | None:
-    """CDC or batch, in one sentence, for the greatest load that was measured; None without a model."""
+def answer(result: CrossoverResult | None, rate: float) -> str | None:
+    """CDC or batch, in one sentence, for `rate` rows/s, or the measured rate nearest to it, into the largest table that
+    was measured; None without a model."""
     if result is None or result.model is None:
         return None
-    at = Load(max(result.options["rates"]), max(result.options["rows"]), 1.0)
-    turn = turning_interval(result.model.fit.cdc, result.model.fit.safe, at)
+    fit, rates = result.model.fit, result.options["rates"]
+    at = Load(min(max(rate, min(rates)), max(rates)), max(result.options["rows"]), 1.0)
+    turn = turning_interval(fit.cdc, fit.safe, at)
     floor_s = result.model.run_s.once(at.rows, at.rate)
     load = f"At {at.rate:,.0f} rows/s into {at.rows:,.0f} rows"
     if turn is None:
         return f"{load} CDC costs PostgreSQL less than loss-free polls at any interval."
     if turn <= floor_s:
-        return f"{load} loss-free polls cost PostgreSQL less than CDC at any interval that they can keep."
-    return f"{load} CDC costs PostgreSQL less for alerts within {_interval(turn)}, loss-free polls for later ones."
+        said = f"{load} loss-free polls cost PostgreSQL less than CDC at any interval that they can keep"
+    else:
+        said = (
+            f"{load} CDC costs PostgreSQL less than loss-free polls that come more often than every {_interval(turn)}"
+        )
+    usual = max(USUAL_S, floor_s)
+    consumers = turning_consumers(fit.cdc, fit.safe, msgspec.structs.replace(at, interval_s=usual))
+    if usual > turn and consumers is not None and consumers > 1:
+        said += (
+            f"; with a poll every {_interval(usual)} for each consumer, CDC costs less from {consumers} consumers on"
+        )
+    return f"{said}."
 
 
 def _chart(result: CrossoverResult, model: Model, at: Load, floor_s: float) -> Chart:

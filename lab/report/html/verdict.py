@@ -41,7 +41,9 @@ def head(saved: Saved) -> Head:
         passed=passed,
         verdict="Pass" if passed else "Fail",
         sentences=[
-            *filter(None, [answer(saved.experiments.crossover), alone(saved.experiments.staleness)]),
+            *filter(
+                None, [answer(saved.experiments.crossover, summary.workload.rate), alone(saved.experiments.staleness)]
+            ),
             _latency_said(summary),
             _equality_said(summary),
         ],
