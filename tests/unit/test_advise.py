@@ -54,8 +54,8 @@ CDC. It costs PostgreSQL 1.33 times less: 9.43 % of a core by polls that lose no
 consumer), each consumer's own memory on top; \
 while nobody reads its slot, PostgreSQL keeps the WAL
 
-Measured 2026-11-27 on Some CPU, 2 cores, 24 GB, rounds: 1 (docs/results/compare/experiment-crossover.json). Other machines give other \
-figures: twinpath experiment crossover measures yours.
+Measured 2026-11-27 on Some CPU, 2 cores, 24 GB, rounds: 1 (docs/results/compare/experiment-crossover.json). \
+Other machines give other figures: twinpath experiment crossover measures yours.
 Error of the model on points that it was not fitted to, median and worst: CDC 5% and 8%, polls 4% and 12%, polls by \
 primary key not known.
 With care: fewer than 5 rounds: cdc.""",
