@@ -23,6 +23,7 @@ from lab import (
     cli_experiment,
     cli_live,
     cli_report,
+    cli_simulate,
     cli_source,
     cli_store,
 )
@@ -214,6 +215,7 @@ report = app.command()(reader_may_leave(cli_report.report))
 compare_runs = app.command("compare-runs")(reader_may_leave(cli_report.compare_runs))
 lab_check = app.command("lab-check")(reader_may_leave(cli_report.lab_check))
 drill = app.command()(reader_may_leave(cli_drill.drill))
+simulate = app.command()(reader_may_leave(cli_simulate.simulate))
 check_source = app.command("check-source")(reader_may_leave(cli_source.check_source))
 
 

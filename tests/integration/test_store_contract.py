@@ -6,8 +6,8 @@ from contextlib import closing
 import psycopg2
 import pytest
 
+from tests import store_contract
 from tests.conftest import Line
-from tests.simulation import store_contract
 from twinpath.alert_rows import read_alerts
 from twinpath.alert_store import AlertStore
 from twinpath.detection.model import Alert

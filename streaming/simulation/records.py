@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from tests.simulation.clock import START_US
+from streaming.simulation.clock import START_US
 from twinpath.detection.model import Transaction
 
 EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)

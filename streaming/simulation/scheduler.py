@@ -5,15 +5,13 @@ still and go on later as zombies, the alert store fails before and after it did 
 does not answer. Then calm: everything is delivered and the agents are given time. A `Witness` looks at
 every checkpoint on the way and at everything in the end.
 
-    python -m tests.simulation.scheduler 4711        # replays one seed
+    twinpath simulate --seed 4711        # replays one seed
 """
 
-import argparse
-import sys
 from typing import NamedTuple
 
-from tests.simulation.process import Process
-from tests.simulation.world import TENDER, World
+from streaming.simulation.process import Process
+from streaming.simulation.world import TENDER, World
 
 CHAOS_TURNS = 400
 CALM_TURNS = 4_000
@@ -33,15 +31,17 @@ ANYTHING = sum(probability for probability, _ in HAPPENINGS)
 
 
 class Outcome(NamedTuple):
-    """How a seed ended: `broken` is empty, or says which checks failed; `events` counts what happened."""
+    """How a seed ended: `broken` is empty, or says which checks failed; `events` counts what happened, `steps` the
+    turns that agents had."""
 
     seed: int
     rule: str
+    steps: int
     broken: list[str]
     events: dict[str, int]
 
     def __str__(self) -> str:
-        again = f"replay it: .venv/bin/python -m tests.simulation.scheduler {self.seed}"
+        again = f"replay it: twinpath simulate --seed {self.seed}"
         return f"seed {self.seed} ({self.rule}): {'; '.join(self.broken) or 'held'} ({again})"
 
 
@@ -57,7 +57,7 @@ class Simulation(World):
             self._calm_down()
             for process in self.processes:
                 process.crash()
-        return Outcome(self.seed, self.rule.name, self.broken, self.events)
+        return Outcome(self.seed, self.rule.name, self.turn, self.broken, self.events)
 
     def _happen(self) -> None:
         """At most one thing, before the next turn of an agent."""
@@ -77,7 +77,7 @@ class Simulation(World):
             process = self.chance.choice(able)
             self.clock.advance(self.chance.choice((0.0, 0.001, 0.02)))
             call = self.chance.choice(process.running()).switch()
-            self.trace.append(f"{process.name} {call}")
+            self.trace.append(f"{process.name} {call or 'is done'}")
             if self.chaos and call in TENDER:
                 self._hit(process)
 
@@ -103,7 +103,6 @@ class Simulation(World):
                 self.start_a_process()
             self._give_a_turn()
         for process in self.processes:
-            assert process.agent is not None
             process.agent.stop()
         while not self.broken and self.processes and self.turn < last_turn:
             self._give_a_turn()
@@ -116,23 +115,3 @@ class Simulation(World):
 def simulate(seed: int) -> Outcome:
     """Run one seed."""
     return Simulation(seed).run()
-
-
-def main() -> int:
-    """Replay the seeds given as arguments."""
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation.scheduler", description="Replay seeds.")
-    parser.add_argument("seeds", type=int, nargs="+")
-    parser.add_argument("--trace", type=int, default=0, metavar="N", help="show the last N things that happened")
-    given = parser.parse_args()
-    broken = 0
-    for seed in given.seeds:
-        one = Simulation(seed)
-        outcome = one.run()
-        broken += bool(outcome.broken)
-        lines = [str(outcome), str(dict(outcome.events)), *(one.trace[-given.trace :] if given.trace else [])]
-        sys.stdout.write("\n  ".join(lines) + "\n")
-    return int(broken > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -40,9 +40,10 @@ class Clock:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Within it every module of `streaming` reads this clock."""
-        modules = [module for name, module in sys.modules.items() if name.startswith("streaming.")]
-        patched = [module for module in modules if getattr(module, "time", None) is time]
+        """Within it every module of the agents reads this clock."""
+        modules = {name: module for name, module in sys.modules.items() if name.startswith("streaming.")}
+        agents = [module for name, module in modules.items() if not name.startswith("streaming.simulation")]
+        patched = [module for module in agents if getattr(module, "time", None) is time]
         for module in patched:
             module.time = self  # type: ignore[attr-defined]
         try:

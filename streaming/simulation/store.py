@@ -2,7 +2,7 @@
 
 `Tables` is the database, `MemoryStore` one session on it. Every transaction takes effect whole or not at
 all; a session can be made to fail before it or after it, as a server does that dies in COMMIT.
-That both stores keep one contract is tested in tests/unit/test_simulation.py.
+That both stores keep one contract is tested by tests/store_contract.py.
 """
 
 from collections import Counter
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from tests.simulation.log import Gate
+from streaming.simulation.log import Gate
 from twinpath.alert_rows import (
     Checkpoint,
     DeadLetter,
@@ -49,6 +49,10 @@ class Tables:
         self.letters: dict[tuple[str, str, str, str, int, int], DeadLetter] = {}
         self.sources: dict[str, list[Incarnation]] = {}
         self.checkpoints: dict[tuple[str, PartitionKey], Kept] = {}
+
+    def alert_rows(self) -> list[Alert]:
+        """Every row of the alert log."""
+        return [alert for rows in self.alerts.values() for alert in rows.values()]
 
     def raise_epoch(self, partition: int) -> None:
         """Somebody took a partition and does nothing with it."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]
 
 from streaming.agent import Agent
-from tests.simulation.clock import Clock
+from streaming.simulation.clock import Clock
 
 T = TypeVar("T")
 
@@ -38,11 +38,12 @@ class Fate(Protocol):
 
 
 class Process:
-    """The greenlets of one agent."""
+    """The greenlets of one agent; whoever makes the process gives it its `agent`."""
+
+    agent: Agent
 
     def __init__(self, name: str, fate: Fate) -> None:
         self.name = name
-        self.agent: Agent | None = None
         self.frozen_until = 0
         self.crashed = False
         self.hampered = False  # a call of it failed, or it stood still for longer than it waits for anything
@@ -51,7 +52,7 @@ class Process:
         self._greenlets: list[greenlet] = []
 
     def gate(self, call: str) -> bool:
-        """Every call of the log and the store passes here, see `tests.simulation.log.Gate`."""
+        """Every call of the log and the store passes here, see `streaming.simulation.log.Gate`."""
         if self.crashed:
             raise Crash
         if self._fate.interrupts(call):

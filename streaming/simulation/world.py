@@ -10,13 +10,13 @@ from typing import Any
 from streaming.agent import PATH, Agent
 from streaming.checkpoint import Saver
 from streaming.metrics import Metrics
-from tests.simulation.clock import Clock
-from tests.simulation.log import Group, MemberLog, Topic
-from tests.simulation.process import BesideExecutor, InlineExecutor, Process
-from tests.simulation.records import DATABASE
-from tests.simulation.source import Sent, Source
-from tests.simulation.store import MemoryStore, MemoryVersions, Tables
-from tests.simulation.truth import Truth, Witness
+from streaming.simulation.clock import Clock
+from streaming.simulation.log import Group, MemberLog, Topic
+from streaming.simulation.process import BesideExecutor, InlineExecutor, Process
+from streaming.simulation.records import DATABASE
+from streaming.simulation.source import Sent, Source
+from streaming.simulation.store import MemoryStore, MemoryVersions, Tables
+from streaming.simulation.truth import Truth, Witness
 from twinpath.detection.envelope import EnvelopeDecoder
 from twinpath.detection.rules import Rule, configured
 from twinpath.errors import AlertStoreUnavailable, ChangeLogUnavailable
@@ -76,16 +76,28 @@ class World:
                 "checkpoint_idle_s": chance.choice((0.2, 1.0)),
             }
         )
+        self.trace.append(self._habits())
 
-    def _note(self, event: str) -> None:
+    def _habits(self) -> str:
+        settings = self._settings
+        return (
+            f"rule {self.rule.name}, {len(self.source.sent)} records for {len(self.topic.records)} partitions, "
+            f"agents at most {self._wanted}, checkpoints {'beside the loop' if self._beside else 'in the loop'} every "
+            f"{settings.checkpoint_every_s:g} s and after {settings.checkpoint_idle_s:g} s of idleness, "
+            f"{settings.state_buckets} buckets, {settings.live_users} live users, "
+            f"{self._store_fails:.0%} of the store's calls fail"
+        )
+
+    def _note(self, event: str, what: str = "") -> None:
         self.events[event] += 1
-        self.trace.append(event)
+        self.trace.append(f"{event} {what}".rstrip())
 
     def say_more(self) -> None:
         """The connector writes its next records."""
         for sent in self.source.sent[self.said : self.said + self.chance.randint(1, 40)]:
             self._append(sent)
             self.said += 1
+        self.trace.append(f"said up to record {self.said}, the topic ends at {self.topic.ends()}")
 
     def _append(self, sent: Sent) -> None:
         self.topic.append(sent, self.clock.time_ns() // 1000)
@@ -101,12 +113,12 @@ class World:
         back = self.chance.randint(0, 15)
         while back and self.said and not self.source.sent[self.said - 1].settled:
             self.said, back = self.said - 1, back - 1
-        self._note("said again")
+        self._note("said again", f"from record {self.said}, the topic ends at {self.topic.ends()}")
 
     def start_a_process(self) -> None:
         if len(self.processes) < self._wanted:
-            self._note("started")
             process = Process(f"{len(self.members)}", self)
+            self._note("started", process.name)
             self.processes.append(process)
             process.agent = self._agent(process)
             process.begin(process.agent.run)
@@ -132,16 +144,15 @@ class World:
             self.kill(self.chance.choice(self.processes))
 
     def kill(self, process: Process) -> None:
-        self._note("killed")
+        self._note("killed", process.name)
         process.crash()
         self.processes.remove(process)
 
     def stop_a_process(self) -> None:
         if self.processes:
-            self._note("stopped")
-            agent = self.chance.choice(self.processes).agent
-            assert agent is not None
-            agent.stop()
+            process = self.chance.choice(self.processes)
+            self._note("stopped", process.name)
+            process.agent.stop()
 
     def freeze_a_process(self) -> None:
         if self.processes:
@@ -149,8 +160,8 @@ class World:
 
     def freeze(self, process: Process) -> None:
         """It stands still for a while; often long enough for the group to give up on it."""
-        self._note("frozen")
         process.frozen_until = self.turn + self.chance.randint(10, 150)
+        self._note("frozen", f"{process.name} until turn {process.frozen_until}")
         process.hampered = True
         if self.chance.random() < 0.5:
             self.group.leave(self.members[process])
@@ -173,8 +184,9 @@ class World:
 
     def take_an_epoch(self) -> None:
         """A zombie's `take` comes late, and fences an owner that the group still believes in."""
-        self._note("fenced")
-        self.tables.raise_epoch(self.chance.randrange(len(self.topic.records)))
+        partition = self.chance.randrange(len(self.topic.records))
+        self._note("fenced", f"partition {partition}")
+        self.tables.raise_epoch(partition)
 
     def store_goes_away(self) -> None:
         self._note("store away")
@@ -194,13 +206,13 @@ class World:
             fails = call in ("log.describe", "log.bounds") and self.chance.random() < 0.02
         if fails:
             process.hampered = True
-            self._note("answer lost" if call.endswith("committed") else "refused")
+            self._note("answer lost" if call.endswith("committed") else "refused", f"{process.name} {call}")
             if call == "store.write" and self.chance.random() < 0.3:  # trouble rarely comes alone
                 self.rebalance()
         return fails
 
     def ended(self, process: Process, error: Exception) -> None:
         """An agent may end for a service that is away when it starts or stops; for nothing else."""
-        self._note("ended")
+        self._note("ended", f"{process.name}: {type(error).__name__}: {error}")
         if not (process.hampered and isinstance(error, AlertStoreUnavailable | ChangeLogUnavailable)):
             self.broken.append(f"no agent halts: agent {process.name} ended with {type(error).__name__}: {error}")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from streaming.change_log import Record
-from tests.simulation.source import Sent
+from streaming.simulation.source import Sent
 from twinpath.errors import ChangeLogUnavailable
 
 TOPIC_ID = "simulated"

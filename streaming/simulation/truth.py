@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple, cast
 
-from tests.simulation.log import TOPIC_ID, Group, Topic
-from tests.simulation.source import Source
-from tests.simulation.store import Kept, Tables
+from streaming.simulation.log import TOPIC_ID, Group, Topic
+from streaming.simulation.source import Source
+from streaming.simulation.store import Kept, Tables
 from twinpath.alert_rows import PartitionKey
 from twinpath.detection.buckets import BucketCodec
 from twinpath.detection.model import Alert, OutcomeKind, Position
@@ -100,8 +100,8 @@ class Witness:
             self.broken.append(f"checkpoints only go on: {where}, after one at {prefix.offset}")
             return
         prefix.grow(self._truth, self._topic, key.partition, offset)
-        stored = self.stored()
-        missing = [key_of(alert) for alert in prefix.alerts if key_of(alert) not in stored]
+        stored = {key_of(alert) for alert in self._tables.alert_rows()}
+        missing = [key for key in map(key_of, prefix.alerts) if key not in stored]
         if missing:
             self.broken.append(f"alerts are stored before the checkpoint: {where} lacks {missing[:3]}")
         states: dict[int, bytes] = {}
@@ -123,17 +123,16 @@ class Witness:
             if offset > self._prefixes[partition].offset:
                 self.broken.append(f"Kafka is told of checkpoints that are stored: partition {partition} at {offset}")
 
-    def stored(self) -> dict[AlertKey, tuple[object, ...]]:
-        """What the alert log says."""
-        return {key_of(alert): said(alert) for rows in self._tables.alerts.values() for alert in rows.values()}
-
     def settled(self) -> bool:
         """True when every record of the topic lies below a checkpoint."""
         return all(prefix.offset == end for prefix, end in zip(self._prefixes, self._ends(), strict=True))
 
     def conclude(self) -> None:
         """All was delivered and folded: the alerts and the dead letters are those of the log, no more and no less."""
-        stored, expected = self.stored(), self._truth.alerts
+        rows, expected = self._tables.alert_rows(), self._truth.alerts
+        stored = {key_of(alert): said(alert) for alert in rows}
+        if len(rows) != len(stored):
+            self.broken.append(f"every alert is stored once: {len(rows)} rows of {len(stored)} alerts")
         wrong = [key for key in stored | expected if stored.get(key) != expected.get(key)]
         if wrong:
             first = min(wrong)

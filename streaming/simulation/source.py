@@ -11,8 +11,8 @@ The truth of each record is built beside its bytes and never read back from them
 import random
 from typing import NamedTuple
 
-from tests.simulation.clock import START_US
-from tests.simulation.records import NOISE, POISON, key_of, value_of
+from streaming.simulation.clock import START_US
+from streaming.simulation.records import NOISE, POISON, key_of, value_of
 from twinpath.detection.model import Change, Op, Position, Transaction
 
 AMOUNTS = (-20_000, 0, 10_000, 16_670, 33_333, 50_000, 50_001, 60_000, 400_000, 400_001, 700_000, 9_000_000)
