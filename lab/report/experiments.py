@@ -12,6 +12,7 @@ from lab.report.experiment_claims import SENTENCES, claims
 from lab.report.model import ExperimentFigures, Goal, Interval, PhaseCost
 from lab.report.page import markdown
 from lab.report.saved import SUMMARY, read_summary
+from lab.report.saved_drills import markdown_lines, saved_drills
 from lab.report.saved_experiments import Experiments, file_of, median_of, read_experiments, rounds_of
 from lab.report.tables import escaped
 from lab.report.words import UNKNOWN
@@ -40,7 +41,8 @@ def add(folder: Path) -> None:
             summary[key] = _plain(value)
     write_whole(path, msgspec.json.format(msgspec.json.encode(summary), indent=1).decode())
     judged = summary | {"goals": [one for one in summary["goals"] if one["ok"] is not None]}
-    write_whole(folder / "summary.md", "\n".join([markdown(judged).rstrip("\n"), *_lines(summary), ""]))
+    lines = [markdown(judged).rstrip("\n"), *_lines(summary), *markdown_lines(saved_drills()), ""]
+    write_whole(folder / "summary.md", "\n".join(lines))
 
 
 def _plain(value: object) -> Any:

@@ -19,9 +19,11 @@ from lab.measure.lag import Behind
 from lab.measure.latency import HOPS, Sample, plain_text
 from lab.operations import Operation
 from lab.report.model import SCHEMA_VERSION, Summary
+from lab.report.saved_drills import Drills, saved_drills
 from lab.report.saved_experiments import Experiments, read_experiments
 from lab.runs import OWNER
 from twinpath.errors import ConfigurationError
+from twinpath.settings import ROOT
 
 SUMMARY, LATENCIES, OPERATIONS = "summary.json", "latencies.csv", "operations.jsonl"
 REGENERATED = (".html", ".svg", ".md")  # made from the others: no checksum of theirs is worth a line
@@ -38,7 +40,7 @@ class File(msgspec.Struct, frozen=True):
 class Saved(msgspec.Struct, frozen=True):
     """A run: samples by path; committed holds, by whole second since the load began, the rows written; notes are what
     a reader must know of the data before believing it; experiments are those that were run into the same folder;
-    behind is how far behind everything was, by the second."""
+    behind is how far behind everything was, by the second. Drills are those of the checkout, not of the run."""
 
     folder: Path
     summary: Summary
@@ -48,9 +50,10 @@ class Saved(msgspec.Struct, frozen=True):
     notes: list[str]
     experiments: Experiments
     behind: list[Behind] = []
+    drills: Drills = Drills()
 
 
-def read_run(folder: Path) -> Saved:
+def read_run(folder: Path, checkout: Path = ROOT) -> Saved:
     """Everything that the report is made from."""
     summary = read_summary(folder)
     notes: list[str] = []
@@ -60,7 +63,8 @@ def read_run(folder: Path) -> Saved:
     notes += [f"{name} is of an experiment that this version does not know: left out." for name in experiments.unknown]
     committed = _committed(folder / OPERATIONS, summary, notes)
     behind = _behind(folder / lag.FILE, notes)
-    return Saved(folder, summary, samples, committed, _files(folder), notes, experiments, behind)
+    drills = saved_drills(checkout)
+    return Saved(folder, summary, samples, committed, _files(folder), notes, experiments, behind, drills)
 
 
 def read_summary(folder: Path) -> Summary:

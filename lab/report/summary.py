@@ -18,6 +18,7 @@ from lab.report.goals import correctness_goals, count
 from lab.report.losses import losses, rows_seen
 from lab.report.model import SCHEMA_VERSION, Summary
 from lab.report.page import markdown
+from lab.report.saved_drills import markdown_lines, saved_drills
 from lab.runs import write_whole
 from lab.surroundings import environment
 
@@ -36,7 +37,8 @@ def write_files(evidence: Evidence, samples: dict[str, list[Sample]], folder: Pa
     summary["claims"] = [msgspec.structs.asdict(one) for one in judged]
     write_samples(every, folder / "latencies.csv")
     write_whole(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=1).decode())
-    write_whole(folder / "summary.md", markdown(summary))
+    lines = [markdown(summary).rstrip("\n"), *markdown_lines(saved_drills()), ""]
+    write_whole(folder / "summary.md", "\n".join(lines))
     return bool(summary["verdict"] == "pass")
 
 

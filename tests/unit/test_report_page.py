@@ -26,7 +26,7 @@ from twinpath.settings import ROOT
 NASTY = '=cmd()|<script>alert("x")</script>'
 EVERY = [
     "paths", "definition", "latency", "hops", "timeline", "losses", "money", "agreement", "airflow", "temperature",
-    "claims", "environment", "reproduce", "limits", "raw",
+    "claims", "drills", "environment", "reproduce", "limits", "raw",
 ]  # fmt: skip
 
 
@@ -142,7 +142,7 @@ def test_a_run_without_any_path_says_so(tmp_path: Path) -> None:
     text, outline = page_of(write_run(tmp_path / "run", {}, verdict="fail", **nothing))
     assert "No path was measured." in text
     assert "✘ Fail" in text
-    assert outline.sections == ["definition", "environment", "reproduce", "limits", "raw"]
+    assert outline.sections == ["definition", "drills", "environment", "reproduce", "limits", "raw"]
 
 
 def test_zero_alerts_are_told_and_nothing_is_drawn_of_them(tmp_path: Path) -> None:

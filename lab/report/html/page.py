@@ -6,20 +6,21 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from lab.report.html import experiment_sections, losses, money, sections
+from lab.report.html import drills_section, experiment_sections, losses, money, sections
 from lab.report.html.blocks import Section
 from lab.report.html.rounds_section import rounds
 from lab.report.html.svg import TEMPLATES, standing_alone
 from lab.report.html.verdict import head, headline
 from lab.report.saved import Saved, read_run
 from lab.runs import write_whole
+from twinpath.settings import ROOT
 
 REPORT = "report.html"
 
 
-def render(folder: Path) -> Path:
-    """Write the page and its charts into a run folder; returns the path of the page."""
-    saved = read_run(folder)
+def render(folder: Path, checkout: Path = ROOT) -> Path:
+    """Write the page and its charts into a run folder; returns the path of the page. Drills are the checkout's."""
+    saved = read_run(folder, checkout)
     parts, absent = _sections(saved)
     for chart in (chart for part in parts for chart in part.charts):
         write_whole(folder / f"{chart.name}.svg", standing_alone(chart.wide.svg))
@@ -58,6 +59,7 @@ def _sections(saved: Saved) -> tuple[list[Section], list[str]]:
     found = [part for part in measured.values() if part]
     place = 1 if measured["the paths side by side"] else 0
     found[place:place] = [sections.definition(summary), *filter(None, [rounds(summary)])]
+    found.append(drills_section.section(saved.drills))
     found += [sections.environment(saved), sections.reproduce(saved), sections.limits(summary)]
     found.append(sections.raw_data(saved))
     return found, [name for name, part in measured.items() if part is None]
