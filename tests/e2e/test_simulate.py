@@ -78,7 +78,7 @@ def test_a_seed_that_holds_shows_what_happened_call_by_call() -> None:
     assert done.returncode == 0
     assert last == "seed 4711 (spending): held (replay it: twinpath simulate --seed 4711)"
     text = "\n".join(calls)
-    for said in ("started 0", "0 log.subscribe", "store.write, committed", "said up to record ", "killed "):
+    for said in ("started 0", "0 log.poll", "store.write, committed", "said up to record ", "killed "):
         assert said in text
 
 
