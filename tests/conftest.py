@@ -16,6 +16,7 @@ from lab.measure import fence
 from lab.stack.agents import Agents
 from lab.stack.scope import Scope
 from lab.stack.stack import Stack, private_stack
+from tests.planted import Planted
 from twinpath.detection.rules import Rule
 from twinpath.settings import Settings, run_settings
 
@@ -48,6 +49,14 @@ def book() -> Iterator[Any]:
     from tests.breaking import Book  # noqa: PLC0415  it uses what is above
 
     one = Book()
+    yield one
+    one.write()
+
+
+@pytest.fixture(scope="session")
+def planted_bugs() -> Iterator[Planted]:
+    """The table of planted bugs: rows of every module of a session, written when PLANTED_TABLE names a file."""
+    one = Planted()
     yield one
     one.write()
 

@@ -1,8 +1,9 @@
 """Planted defects on real services: what tests/unit/test_planted_defects.py catches in memory is caught here, too.
 
-Both are planted by the environment, in the test's own alert store, without a line in the product: a trigger
+Two are planted by the environment, in the test's own alert store, without a line in the product: a trigger
 that keeps the epoch as it was (zombie writes are no longer refused), and one that lets an owner begin at
-the log's end (`latest`) instead of the stored offset.
+the log's end (`latest`) instead of the stored offset. The third is one of the Spark stream: a micro-batch that
+runs again counts as a new one.
 """
 
 from collections.abc import Iterator
@@ -11,14 +12,17 @@ from typing import Any
 
 import pytest
 
+from spark_jobs import stream_store
+from streaming.simulation import scheduler, world
+from streaming.simulation.log import Gate
+from streaming.simulation.store import Kept, Tables
 from tests.conftest import Line
+from tests.integration import micro_batches
 from tests.integration.publishing import publish, usual_payments
-from tests.simulation import scheduler, world
-from tests.simulation.log import Gate
-from tests.simulation.store import Kept, RowKey, Tables
+from tests.planted import Planted, Row
 from twinpath.alert_rows import Checkpoint, DeadLetter, PartitionKey, Written, read_alerts
 from twinpath.alert_store import AlertStore
-from twinpath.detection.model import Alert, Position
+from twinpath.detection.model import Alert
 from twinpath.detection.rules import RULES
 from twinpath.errors import AlertStoreUnavailable
 
@@ -55,15 +59,9 @@ class PostgresTables(Tables):
             cursor.execute(query, parameters)
             return cursor.fetchall()
 
-    @property
-    def alerts(self) -> dict[RowKey, dict[Position, Alert]]:  # type: ignore[override]
-        found: dict[RowKey, dict[Position, Alert]] = {}
-        for rule in world.RULES:
-            with self._session, self._session.cursor() as cursor:
-                for one in read_alerts(cursor, "agent", rule.name, rule.version):
-                    row = ("agent", rule.name, rule.version, one.user_id, one.tx_id)
-                    found.setdefault(row, {})[one.position] = one
-        return found
+    def alert_rows(self) -> list[Alert]:
+        with self._session, self._session.cursor() as cursor:
+            return [one for rule in world.RULES for one in read_alerts(cursor, "agent", rule.name, rule.version)]
 
     @property
     def letters(self) -> dict[tuple[Any, ...], DeadLetter]:  # type: ignore[override]
@@ -144,10 +142,28 @@ def plant(line: Line, statements: str) -> None:
         session.cursor().execute(statements)
 
 
-def test_zombie_writes_are_caught_on_the_real_store_and_without_them_agents_hold(store_line: Line) -> None:
+ZOMBIES = "the epoch of a checkpoint is not compared"
+AT_THE_END = "an owner begins at the log's end"
+AGAIN = "a micro-batch that runs again counts as a new one"
+
+
+def test_zombie_writes_are_caught_on_the_real_store_and_without_them_agents_hold(
+    store_line: Line, planted_bugs: Planted
+) -> None:
     assert [seed for seed in SEEDS if failed_checks(store_line, seed)] == []
     plant(store_line, EPOCHS_STAND_STILL)
-    assert any("checkpoints only go on" in failed_checks(store_line, seed) for seed in SEEDS)
+    check = "checkpoints only go on"
+    failed = [check in failed_checks(store_line, seed) for seed in SEEDS]
+    assert planted_bugs.note(Row("zombie write", ZOMBIES, "simulation on PostgreSQL", check, failed)).after
+
+
+def test_a_micro_batch_whose_number_is_ignored_is_counted_twice_and_otherwise_once(
+    store_line: Line, planted_bugs: Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [seed for seed in SEEDS if micro_batches.failed_checks(store_line, seed, 2 + seed)] == []
+    monkeypatch.setattr(stream_store, "_parted", lambda alerts, marks: ([], [one.stamped for one in alerts]))
+    failed = [micro_batches.COUNTS in micro_batches.failed_checks(store_line, seed, 100 + seed) for seed in SEEDS]
+    assert planted_bugs.note(Row("batchId ignored", AGAIN, "micro-batches", micro_batches.COUNTS, failed)).after
 
 
 def restart_and_judge(line: Line, until: int) -> int:
@@ -167,10 +183,15 @@ def published(topic_line: Line) -> Iterator[Line]:
     yield topic_line
 
 
-def test_an_agent_that_begins_at_the_end_is_caught_and_one_that_does_not_judges_everything(published: Line) -> None:
+def test_an_agent_that_begins_at_the_end_is_caught_and_one_that_does_not_judges_everything(
+    published: Line, planted_bugs: Planted
+) -> None:
     assert restart_and_judge(published, 4) == 4
     publish(published.settings, usual_payments(7, 5, ["10.00"] * 2))
     assert restart_and_judge(published, 7) == 7
     publish(published.settings, usual_payments(7, 8, ["10.00"] * 2))
     plant(published, OWNERS_BEGIN_AT_9)
-    assert restart_and_judge(published, 10) == 8  # 8 and 9 were never judged, and this check sees it
+    judged = restart_and_judge(published, 10)
+    assert judged == 8, "8 and 9 were never judged, and this check sees it"
+    check = "every committed row is judged"
+    planted_bugs.note(Row("`latest`", AT_THE_END, "live agent", check, [judged < 10]))
