@@ -14,6 +14,7 @@ from twinpath.settings import ROOT
 
 pytestmark = pytest.mark.e2e
 KNOBS = {"RATE": "150", "DURATION": "24", "SEED": "3"}
+ELSEWHERE = {"TZ": "Asia/Kolkata", "LANG": "C", "LC_ALL": "C", "RUN_ID": "stray"}
 OF_MAKE = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}  # this may run under `make test`
 STABLE_KEYS = {
     "schema_version",
@@ -60,11 +61,12 @@ def check_losses_and_money(summary: dict[str, Any]) -> None:
 
 @pytest.mark.timeout(600)
 def test_the_demo_proves_every_path_equal_to_the_oracles_although_two_processes_are_killed() -> None:
-    environment = {name: value for name, value in os.environ.items() if name not in OF_MAKE} | KNOBS
-    environment |= {"TZ": "Asia/Kolkata", "LANG": "C", "LC_ALL": "C", "RUN_ID": "stray"}
+    kept = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
     before = set((ROOT / ".twinpath" / "private").glob("*"))
     command = ["bash", "-ec", commands_of("demo")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=540, env=environment, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=540, env=kept | KNOBS | ELSEWHERE, check=False
+    )
     assert done.returncode == 0, done.stderr
     path = Path(done.stdout.strip())
     assert path.name == "report.html"

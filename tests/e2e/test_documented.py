@@ -82,7 +82,9 @@ def test_the_payment_that_is_followed_raises_the_alert_that_its_page_shows(shell
     (found,) = wait_for(lambda: shell.alerts("--user", str(FOLLOWED)), "the alert")
     assert f'{found["status"]}, score {found["score"]}, "{found["reason"]}"' in (ROOT / "docs" / "flow.md").read_text()
     lines = commands_of("follow").replace("13329", str(found["tx_id"]))
-    assert shell.pasted(lines).startswith(f"transaction {found['tx_id']}: user {FOLLOWED}, 640.00, merchant 77, created ")
+    assert shell.pasted(lines).startswith(
+        f"transaction {found['tx_id']}: user {FOLLOWED}, 640.00, merchant 77, created "
+    )
 
 
 def test_the_payments_of_the_lab_sheet_raise_an_alert_and_its_correction_retracts_it(shell: Documented) -> None:
@@ -158,7 +160,8 @@ def test_temperatures_are_written_and_averaged_until_ctrl_c(shell: Documented) -
 def test_the_readmes_cluster_runs_the_batch_job_and_is_gone_after_it(shell: Documented, tmp_path: Path) -> None:
     master, page = map(str, free_ports(2))
     shell.pay(MINE, "10")
-    lines = commands_of("cluster").replace("7077", master).replace("8090", page).replace("/tmp/", f"{tmp_path}/")
+    lines = commands_of("cluster").replace("7077", master).replace("8090", page)
+    lines = re.sub(r"--work-dir \S*/", f"--work-dir {tmp_path}/", lines)
     found = [json.loads(line) for line in shell.pasted(lines).splitlines() if line.startswith("{")]
     assert found[-1]["merged"]
     assert found[-1]["rows_read"] > 0

@@ -40,6 +40,7 @@ ELSEWHERE = {  # names in capitals that are no setting of ours -> whose they are
     "PLAINTEXT": "a value of KAFKA_SECURITY",
     "RULES": "the table in twinpath/detection/rules",
     "FEATURES": "a name in the module of a rule",
+    "PARTS": "a name in the module of an experiment",
     "REVISE_IF_STANDING": "an outcome of twinpath/detection/detector.py",
     "RETRACT_IF_STANDING": "an outcome of twinpath/detection/detector.py",
     "FAILED": "a state of a task of Connect",
@@ -107,7 +108,9 @@ def test_a_block_is_run_by_a_test_or_says_why_not_or_holds_no_command(block: Blo
         assert not block.not_run
         return
     assert block.lines(), "a console without a prompt"
-    assert bool(block.runs) != ("" in block.not_run), "wanted above it: <!-- run: FILE as NAME --> or <!-- not run: WHY -->"
+    assert bool(block.runs) != ("" in block.not_run), (
+        "wanted above it: <!-- run: FILE as NAME --> or <!-- not run: WHY -->"
+    )
     assert len(block.runs) <= 1
     assert set(block.not_run) - {""} <= set(block.lines()), "a line that is not run is none of the block"
     if block.runs:
