@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo up down test test-long unit lint scan sbom check format lock lock-jars env-example
+.PHONY: help setup demo up down test test-long unit lint scan sbom check format lock lock-jars env-example docs
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,11 @@ lock: setup ## write requirements.lock and requirements.sha256 anew from what is
 
 env-example: setup ## write .env.example anew from the settings
 	@$(BIN)/python -m twinpath.env_example > .env.example.new && mv .env.example.new .env.example
+
+docs: env-example ## write anew what README, .env.example and the summary's schema take from the code
+	@$(BIN)/python -m lab.doctor.readme
+	@$(BIN)/python -m lab.report.model > docs/summary.schema.json.new
+	@mv docs/summary.schema.json.new docs/summary.schema.json
 
 lock-jars: setup ## fetch all jars and write lab/stack/jars/jars.lock anew
 	@$(PYTHON) lab/bootstrap.py --lock-jars

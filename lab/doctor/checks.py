@@ -4,7 +4,6 @@ The order is that of a change, and each hop comes after what it stands on: servi
 alert store before the agents that cannot run without it. So the first broken hop is the cause, not its consequence.
 """
 
-import re
 from collections.abc import Iterator
 
 import httpx
@@ -15,7 +14,6 @@ from lab.doctor import beside, capture, judging, services, source
 from lab.doctor.hop import Check, Finding, Hop, broken
 from lab.doctor.view import View
 from lab.stack.stack import Stack
-from twinpath.detection.rules import RULES
 from twinpath.errors import TwinpathError, first_line
 
 CHECKS: list[Check] = [
@@ -74,14 +72,3 @@ def _look(check: Check, view: View) -> Finding:
         return check.look(view)
     except (TwinpathError, KafkaError, psycopg2.Error, httpx.HTTPError, OSError) as error:
         return broken(first_line(error))
-
-
-def table() -> str:
-    """The checks as the README's table; the checks of the rules and of Airflow's components share a row each."""
-    rows: dict[str, tuple[str, str]] = {}
-    for check in CHECKS:
-        name = re.sub(rf"\b({'|'.join(RULES)})$", "*rule*", check.name)
-        name = re.sub(r"^airflow-.*", "airflow-*component*", name)
-        rows[name] = (check.breaks, check.mend)
-    lines = ["| hop | named when | mend |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| {name} | {breaks} | {mend} |" for name, (breaks, mend) in rows.items())]) + "\n"

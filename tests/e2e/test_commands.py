@@ -13,7 +13,7 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,29 @@ class Shell:
             "KAFKA_CONTROLLER_PORT": str(controller),
             "CONNECT_URL": f"http://127.0.0.1:{connect}",
             "AGENT_METRICS_PORT": str(agent),
+            "PATH": f"{Path(TWINPATH).parent}{os.pathsep}{os.environ['PATH']}",
         }
+
+    def paste(self, lines: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run lines of the docs as somebody pastes them into a shell in the checkout."""
+        return subprocess.run(
+            ["bash", "-ec", lines], cwd=ROOT, capture_output=True, text=True, timeout=240,
+            env=self.environment | environment, stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+
+    @contextmanager
+    def typed(self, lines: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+        """The same for lines that go on until Ctrl-C, which is pressed at the end; both streams are its stdout."""
+        with subprocess.Popen(
+            ["bash", "-ec", lines], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+            stderr=subprocess.STDOUT, env=self.environment | environment, start_new_session=True,
+        ) as running:  # fmt: skip
+            try:
+                yield running
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(running.pid, signal.SIGINT)
+                running.communicate(timeout=60)
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         command = [TWINPATH, *arguments]

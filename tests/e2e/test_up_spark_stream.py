@@ -14,6 +14,7 @@ from lab.stack import process
 from lab.stack.home import Home
 from tests import exposure
 from tests.conftest import wait_for
+from tests.documented import commands_of
 from tests.e2e.test_commands import Shell
 
 pytestmark = pytest.mark.e2e
@@ -37,7 +38,8 @@ def test_the_stream_is_started_shown_missed_and_stopped(shell: Shell, tmp_path: 
     done = shell.run("up", "--with", "nonsense")
     assert done.returncode == 2
     assert "found nonsense, wanted airflow or spark-stream" in done.stderr
-    shell.ok("up", "--with", NAME)
+    up = shell.paste(commands_of("up-with-stream"))
+    assert up.returncode == 0, up.stderr
     exposure.plant(shell.exported()["WRITER_DSN"])
     shell.ok("load", "--rate", "200", "--duration", "5", "--seed", "3")
 

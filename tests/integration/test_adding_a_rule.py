@@ -2,6 +2,8 @@
 PostgreSQL nor the connector nor an agent that runs takes notice."""
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from lab.slot import slot_at
 from lab.stack import process
 from tests.added_rule import card_testing
 from tests.conftest import Line
+from tests.documented import commands_of
 from twinpath.alert_rows import read_alerts
 from twinpath.detection.envelope import EnvelopeDecoder
 from twinpath.detection.model import Alert
@@ -54,7 +57,9 @@ def agent_of(line: Line, checkout: Path) -> Iterator[None]:
     """The command of the page, in that checkout."""
     dsn = line.stack.credentials.alerts_dsn(line.settings)
     environment = {**os.environ, **line.settings.environment(), "ALERTS_DSN": dsn, "METRICS_PORT": "0"}
-    command = [sys.executable, "-m", "streaming.agent", "--rule", NAME]
+    program = re.search(r"\.venv/bin/python (.*) \)$", commands_of("new-agent").replace("<name>", NAME))
+    assert program is not None
+    command = [sys.executable, *shlex.split(program[1])]
     with (checkout / "agent.log").open("wb") as log:
         agent = subprocess.Popen(command, cwd=checkout, env=environment, stdout=log, stderr=log)
     try:

@@ -1,11 +1,17 @@
 """The SQL files: safe to run twice, and each role may do what it must and nothing else."""
 
+import os
+import subprocess
 from contextlib import closing
+from typing import Any
 
 import psycopg2
 import pytest
 
+from lab.stack.stack import Stack
 from tests.conftest import Line
+from tests.documented import commands_of
+from twinpath.settings import ROOT, run_settings
 
 pytestmark = pytest.mark.integration
 INSERT = "INSERT INTO transactions (user_id, amount) VALUES (1, 2)"
@@ -244,3 +250,45 @@ def test_latency_is_counted_between_two_commits_of_one_server(store_line: Line) 
     assert found[0][0] == pytest.approx(found[0][1])
     assert found[0][0] > 0
     assert found[1] == (None, None)
+
+
+def test_an_alert_store_of_your_own_is_made_by_the_lines_of_the_page(server: Stack) -> None:
+    """docs/own-system.md on a server that has none, as the superuser, and beside it what the stack makes."""
+
+    def objects(database: str) -> list[tuple[Any, ...]]:
+        """Tables, views, indexes and sequences, with what is granted on each."""
+        with closing(server.postgres.connect(database)) as session, session.cursor() as cursor:
+            cursor.execute(
+                "SELECT relname, relkind::text, relowner::regrole::text, relacl::text FROM pg_class "
+                "WHERE relnamespace = 'public'::regnamespace ORDER BY relname"
+            )
+            return cursor.fetchall()
+
+    settings = server.settings
+    environment = os.environ | {
+        "PATH": f"{server.postgres.binaries()}{os.pathsep}{os.environ['PATH']}",
+        "PGHOST": settings.pghost,
+        "PGPORT": str(settings.pgport),
+        "PGUSER": "postgres",
+        "PGPASSWORD": server.credentials.password("postgres"),
+    }
+    scope = server.scope(run_settings(settings, "beside"))
+    try:
+        done = subprocess.run(
+            ["bash", "-ec", commands_of("alert-store")],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "ERROR" not in done.stderr
+        scope.create_databases(server.postgres.connect)
+        found = objects("alerts")
+        assert ("alert_log", "r") in [one[:2] for one in found]
+        assert found == objects(scope.settings.alerts_database)
+    finally:
+        with closing(server.postgres.connect("postgres")) as session, session.cursor() as cursor:
+            for name in ("alerts", scope.settings.alerts_database, scope.settings.source_database):
+                cursor.execute(f"DROP DATABASE IF EXISTS {name}")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ from lab.advice_words import text
 from lab.crossover import Capture, Error, Fit, Polling
 from lab.experiments import crossover_result
 from lab.experiments.crossover_result import PUBLISHED, Measured, Model, Need, Range
+from tests.documented import commands_of
 from twinpath.errors import ConfigurationError
 
 FIT = Fit(
@@ -236,3 +238,11 @@ def test_the_command_answers_from_the_published_result() -> None:
     assert status == 0
     assert words.startswith("Stay with SQL: one statement every ")
     assert "docs/results/compare/experiment-crossover.json" in words
+
+
+def test_what_the_docs_ask_is_answered() -> None:
+    for lines in (commands_of("advise"), commands_of("advise-yours")):
+        _, _, *words = shlex.split(lines)
+        status, said = run(*words)
+        assert status == 0, said
+        assert "docs/results/compare/experiment-crossover.json" in said

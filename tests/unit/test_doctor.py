@@ -7,15 +7,16 @@ import pytest
 
 from lab.console import Progress
 from lab.doctor.bundle import known_secrets, last_lines, masked
-from lab.doctor.checks import CHECKS, first_broken, table, walk
+from lab.doctor.checks import CHECKS, first_broken, walk
 from lab.doctor.hop import Hop
+from lab.doctor.readme import README, made
 from lab.doctor.records import KEY, Newest, config_fault, unreadable
 from lab.doctor.show import diagnosis
 from lab.stack import connect
 from lab.stack.home import Home
 from lab.stack.stack import Stack
 from tests.integration.publishing import envelope, key, row
-from twinpath.settings import ROOT, load_settings
+from twinpath.settings import load_settings
 
 OURS = {"decimal.handling.mode": "string", "message.key.columns": KEY}
 UNWRAP = {"transforms": "flat", "transforms.flat.type": "io.debezium.transforms.ExtractNewRecordState"}
@@ -23,8 +24,12 @@ FIELDS = {"transforms.flat.add.fields": "op, source.sequence"}
 
 
 def test_the_readmes_table_is_made_of_the_checks() -> None:
-    how = 'paste the output of: python -c "from lab.doctor.checks import table; print(table())"'
-    assert table() in (ROOT / "README.md").read_text(), how
+    text = README.read_text()
+    assert made(text) == text, "make docs"
+    for check in CHECKS:
+        assert f"| {check.breaks} | {check.mend} |" in text
+    with pytest.raises(ValueError, match="wanted both"):
+        made("# A page without the marks")
 
 
 def test_every_check_has_a_name_of_its_own_and_stands_after_what_it_needs() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from lab import cli
 from lab.report.html.index import write_index
 from lab.report.html.page import render
 from lab.report.moved import compare_runs, find_run
+from tests.documented import commands_of
 from tests.unit.saved_runs import MEDIANS_MS, samples_of, summary, write_run
 from twinpath.errors import ConfigurationError
 
@@ -135,6 +137,23 @@ def test_a_run_is_found_by_the_id_that_ends_its_name(tmp_path: Path, monkeypatch
     for name in ("zz", "", "../x"):
         with pytest.raises(ConfigurationError, match="found no such folder"):
             find_run(name)
+
+
+def test_the_readmes_commands_find_the_newest_run_one_by_its_id_and_two_to_compare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place in ("lab.runs.RUNS", "lab.report.moved.RUNS"):
+        monkeypatch.setattr(place, tmp_path)
+    older = write_run(tmp_path / "20261127T120000Z-74339d")
+    newer = write_run(tmp_path / "20261127T130000Z-9c01aa")
+    said = []
+    for line in commands_of("reports").splitlines():
+        monkeypatch.setattr("sys.argv", shlex.split(line))
+        assert cli.run() == 0
+        said.append(capsys.readouterr().out)
+    assert said[:2] == [f"{newer / 'report.html'}\n", f"{older / 'report.html'}\n"]
+    assert said[2].startswith(f"A {older.name}\nB {newer.name}\n")
+    assert (tmp_path / "index.html").exists()
 
 
 def test_the_command_prints_the_path_of_the_page(
