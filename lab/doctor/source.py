@@ -62,7 +62,8 @@ FROM pg_replication_slots LEFT JOIN pg_stat_activity ON pid = active_pid WHERE s
 
 
 def _slot(view: View) -> Finding:
-    name, database = view.settings.slot, view.settings.source_database
+    """That it is ours, and begins where Connect has stored that it read to."""
+    name = view.settings.slot
     with view.cursor(view.lab_dsn("postgres")) as cursor:
         cursor.execute(SLOT, [name])
         found = cursor.fetchone()
@@ -72,7 +73,20 @@ def _slot(view: View) -> Finding:
         return broken(f"no replication slot {name}, and no connector has read one yet")
     if found is None:
         return broken(f"no replication slot {name}", RESYNC, RESYNC_NOTE)
-    plugin, of_database, wal_status, kept, pid, user, program = found
+    another = _of_another(view, *found)
+    if another is not None:
+        return another
+    lacking = gap(name, ours, stored)
+    if lacking is not None:
+        return broken(lacking.words, RESYNC, RESYNC_NOTE)
+    return holds(f"{name}: WAL {found[2]}, {found[3]} kept")
+
+
+def _of_another(
+    view: View, plugin: str, of_database: str, wal_status: str, _kept: str, pid: int | None, user: str, program: str
+) -> Finding | None:
+    """A slot that cannot serve our connector: lost, made by somebody else, or read by somebody else."""
+    name, database = view.settings.slot, view.settings.source_database
     if wal_status == "lost":
         return broken(f"{name}: WAL lost, it fell behind max_slot_wal_keep_size", RESYNC, RESYNC_NOTE)
     if (plugin, of_database) != ("pgoutput", database):
@@ -82,10 +96,7 @@ def _slot(view: View) -> Finding:
         evidence = f"{name} is read by another program: pid {pid}, role {user}, {program or 'no application_name'}"
         end = view.sql(f"SELECT pg_terminate_backend({pid})")
         return broken(evidence, f"{end} && {UP}", "what it has confirmed is missing from the topic; stop it for good")
-    lacking = gap(name, ours, stored)
-    if lacking is not None:
-        return broken(lacking.words, RESYNC, RESYNC_NOTE)
-    return holds(f"{name}: WAL {wal_status}, {kept} kept")
+    return None
 
 
 FORGOTTEN = """

@@ -68,9 +68,7 @@ def refuse_silent(settings: Settings, dsn: str) -> None:
         raise GapError(f"connector {one.connector}: {words}. Connect was not started. {mend}")
 
 
-def silent(
-    connectors: Iterable[Captured], slots: dict[str, Slot | None], offsets: Found
-) -> list[tuple[Captured, str]]:
+def silent(connectors: Iterable[Captured], slots: dict[str, Slot | None], offsets: Found) -> list[tuple[Captured, str]]:
     """Those of these connectors that would pass over changes silently, each with what was found."""
     found = []
     for one in connectors:

@@ -90,7 +90,7 @@ def writing(line: Line) -> Iterator[None]:
 
 @pytest.mark.usefixtures("connect_runs")
 def test_a_slot_is_never_past_what_connect_has_stored_however_connect_ends(line: Line) -> None:
-    for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
+    for how in (signal.SIGKILL, signal.SIGTERM):
         with writing(line):
             assert [gap(line) for _ in range(8)] == [None] * 8
             end_connect(line, how)
