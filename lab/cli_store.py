@@ -1,9 +1,10 @@
-"""Commands on what the alert store keeps: versions of rules, dead letters, retention. Registered in lab/cli.py."""
+"""Commands on what is judged and kept: versions of rules, gaps, dead letters, retention. Registered in lab/cli.py."""
 
 import sys
 from datetime import UTC, datetime
 from typing import Annotated
 
+import msgspec
 import typer
 
 from lab.console import Progress
@@ -30,6 +31,32 @@ def rebuild(
 
     version = standard_stack(Progress()).rebuilder().rebuild(rule, reason)
     sys.stdout.write(f"{rule}: judged anew as version {version}; twinpath rules shows how far\n")
+
+
+def resync(
+    anyway: Annotated[bool, typer.Option("--anyway", help="Also when no gap is found.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Bring the line back behind a gap in its log, and say what the gap destroyed.
+
+    For a slot that was dropped, lost or moved on, and for a topic that was trimmed, deleted or made anew. The table is
+    read anew: its rows teach and raise no alert, stored alerts stay. Services and agents run afterwards.
+    """
+    from lab.stack import lost
+    from lab.stack.resync import Resync
+    from lab.stack.stack import standard_stack
+
+    stack = standard_stack(progress := Progress())
+    with_stream = stack.spark_stream().started()
+    stack.start_services(with_connect=False)
+    found = Resync(stack).run(anyway=anyway)
+    if found is None:
+        progress.say("found no gap, so nothing was changed; --anyway reads the table anew all the same")
+        return
+    said = [msgspec.json.encode(found).decode()] if json else lost.said(found)
+    sys.stdout.write("".join(f"{line}\n" for line in said))
+    sys.stdout.flush()  # what was lost is known, whatever comes of the start
+    stack.up(with_spark_stream=with_stream)
 
 
 def dead_letters(

@@ -15,7 +15,7 @@ from collections import Counter
 import psycopg2
 from prometheus_client import CollectorRegistry, Gauge
 
-from lab.slot import slot_at
+from lab.slot import Slot, slot_at
 from lab.stack.connect import connector_state
 from twinpath.errors import ConfigurationError, ServiceFault, TwinpathError
 from twinpath.exposition import serve
@@ -32,6 +32,7 @@ class LineMetrics:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._answered = False
+        self.slot: Slot | None = None
         self.registry = CollectorRegistry()
         self.reachable = self._gauge("reachable", "1 when this part was asked and answered", "part")
         self.slot_present = self._gauge("slot_present", "1 when the replication slot exists")
@@ -54,8 +55,9 @@ class LineMetrics:
 
     def _ask_postgres(self) -> bool:
         figures = (self.slot_active, self.slot_lost, self.retained, self.unconfirmed)
+        self.slot = None
         try:
-            found = slot_at(self._settings.source_dsn.get_secret_value(), self._settings.slot)
+            self.slot = found = slot_at(self._settings.source_dsn.get_secret_value(), self._settings.slot)
         except psycopg2.Error:
             for figure in (self.slot_present, *figures):
                 figure.set(math.nan)
@@ -91,11 +93,18 @@ def watch(settings: Settings, stopping: threading.Event) -> None:
         raise ConfigurationError("SOURCE_DSN is empty, wanted a DSN of the source. `twinpath env --export` prints one")
     metrics = LineMetrics(settings)
     server = serve(metrics.registry, metrics.healthy, settings.metrics_host, settings.metrics_port)
-    configure("line_exporter").info("serving metrics", port=server.server_port, slot=settings.slot)
+    logger = configure("line_exporter")
+    logger.info("serving metrics", port=server.server_port, slot=settings.slot)
+    said = ""
     try:
-        metrics.observe()
-        while not stopping.wait(EVERY_S):
+        while True:
             metrics.observe()
+            alarm = metrics.slot.alarm if metrics.slot else ""
+            if alarm and not said:
+                logger.warning("slot will be lost", slot=settings.slot, wal=alarm)
+            said = alarm
+            if stopping.wait(EVERY_S):
+                break
     finally:
         server.shutdown()
 

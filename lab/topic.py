@@ -1,6 +1,7 @@
 """Reading the topic of the changes from beside it, on kafka-python: no consumer group, nothing committed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
@@ -42,3 +43,25 @@ def one_record(settings: Settings, ends: Mapping[int, int]) -> tuple[bytes, byte
     finally:
         consumer.close()
     raise ServiceFault(f"found no insert in topic {settings.topic}, wanted one")
+
+
+def records(settings: Settings, partition: int, begin: int, end: int) -> Iterator[Any]:
+    """The records of one partition with offsets in [begin, end) that are there still.
+
+    ServiceFault when they stop coming before the end.
+    """
+    place = TopicPartition(settings.topic, partition)
+    consumer = open_consumer(settings, IDLE_MS)
+    try:
+        begin = max(begin, consumer.beginning_offsets([place])[place])
+        if begin >= end:
+            return
+        consumer.assign([place])
+        consumer.seek(place, begin)
+        for record in consumer:
+            yield record
+            if record.offset + 1 >= end:
+                return
+        raise ServiceFault(f"topic {settings.topic} partition {partition} ended before offset {end}")
+    finally:
+        consumer.close()

@@ -21,7 +21,7 @@ from spark_jobs.stream_store import PATH, StreamStore
 from twinpath import kafka_access
 from twinpath.alert_store import AlertStore
 from twinpath.detection.rules import configured
-from twinpath.errors import START_AFRESH, GapError
+from twinpath.errors import RESYNC, GapError
 from twinpath.kafka_topic import KafkaTopic
 from twinpath.rule_versions import RuleVersions, reading_of
 from twinpath.settings import ROOT, Settings
@@ -165,5 +165,5 @@ def check_held(topic: str, begins: Offsets, done: Offsets, query: str) -> None:
     if gone:
         raise GapError(
             f"topic {topic}: {', '.join(gone)} were never judged by query {query} and are gone from the log "
-            f"(retention, or records deleted). Nothing was changed. {START_AFRESH}"
+            f"(retention, or records deleted). Nothing was changed. {RESYNC}"
         )

@@ -20,7 +20,7 @@ from spark_jobs.stream_metrics import StreamMetrics
 from spark_jobs.stream_queries import QueryPlan
 from spark_jobs.stream_store import Batch, StreamStore
 from twinpath.alert_rows import Written
-from twinpath.errors import START_AFRESH, AlertStoreUnavailable, ChangeLogUnavailable, GapError
+from twinpath.errors import RESYNC, AlertStoreUnavailable, ChangeLogUnavailable, GapError
 from twinpath.failpoints import fail_at
 from twinpath.kafka_topic import KafkaTopic
 
@@ -111,7 +111,7 @@ class Sink:
     def _write(self, batch: Batch) -> dict[str, Written]:
         found, _ = self._topic.describe()
         if found != self._topic_id:
-            raise GapError(f"topic {self._topic_name} was made anew while we read it. {START_AFRESH}")
+            raise GapError(f"topic {self._topic_name} was made anew while we read it. {RESYNC}")
         return self._store.write(self._plan, batch)
 
     def _note_failure(self, state: tenacity.RetryCallState) -> None:

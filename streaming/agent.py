@@ -32,7 +32,7 @@ from twinpath.alert_store import AlertStore
 from twinpath.detection.envelope import EnvelopeDecoder
 from twinpath.detection.rules import RULES, Rule
 from twinpath.errors import (
-    START_AFRESH,
+    RESYNC,
     AlertStoreUnavailable,
     ForeignCheckpoint,
     OwnershipLost,
@@ -153,7 +153,7 @@ class Agent:
         """
         topic_id, self._partition_count = self._patience(self._log.describe)
         if topic_id != self._topic_id:
-            raise ForeignCheckpoint(f"topic {self._settings.topic} was made anew while we read it. {START_AFRESH}")
+            raise ForeignCheckpoint(f"topic {self._settings.topic} was made anew while we read it. {RESYNC}")
         self._patience(lambda: self._versions.check(self._rule))
         taken: dict[int, Partition] = {}
         for number in numbers:

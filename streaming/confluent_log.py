@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streaming.change_log import CALL_TIMEOUT_S, MAX_RECORDS, Place, Record, fenced
 from streaming.topic_watch import TopicWatch
-from twinpath.errors import START_AFRESH, ChangeLogUnavailable, GapError, ServiceFault
+from twinpath.errors import RESYNC, ChangeLogUnavailable, GapError, ServiceFault
 from twinpath.kafka_topic import LIBRDKAFKA, KafkaTopic
 
 _new_tuple = tuple.__new__
@@ -108,9 +108,9 @@ class ConfluentChangeLog:
         if error.code() in PASSING or error.retriable():
             return
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            raise GapError(f"topic {self._topic}: {error.str()}. {START_AFRESH}")
+            raise GapError(f"topic {self._topic}: {error.str()}. {RESYNC}")
         if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):
-            raise GapError(f"topic {self._topic} is gone ({error.str()}). {START_AFRESH}")
+            raise GapError(f"topic {self._topic} is gone ({error.str()}). {RESYNC}")
         if error.code() == KafkaError._FATAL and "group.instance.id" in error.str():
             raise fenced(self._place)
         raise ServiceFault(f"reading {self._topic}: {error.str()}")

@@ -28,7 +28,7 @@ from streaming.change_log import MAX_RECORDS, Place, Record, fenced
 from streaming.kafka_python_group import Handover, mind_the_membership
 from streaming.kafka_python_topic import CALL_TIMEOUT_MS, TopicQuestions, named, unavailable
 from streaming.topic_watch import TopicWatch
-from twinpath.errors import START_AFRESH, ChangeLogUnavailable, GapError, ServiceFault
+from twinpath.errors import RESYNC, ChangeLogUnavailable, GapError, ServiceFault
 
 GONE = (OffsetOutOfRangeError, LogTruncationError, NoOffsetForPartitionError, UnknownTopicOrPartitionError)
 
@@ -149,7 +149,7 @@ class KafkaPythonChangeLog:
     def _judge(self, error: KafkaError) -> None:
         """Let passing trouble pass; anything that would skip records halts."""
         if isinstance(error, GONE):
-            raise GapError(f"topic {self._topic}: {named(error)}. {START_AFRESH}") from None
+            raise GapError(f"topic {self._topic}: {named(error)}. {RESYNC}") from None
         if isinstance(error, FencedInstanceIdError):
             raise fenced(self._place) from None
         if isinstance(error, RetriableError):

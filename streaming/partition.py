@@ -11,7 +11,7 @@ from twinpath.alert_rows import Checkpoint, Incarnation, PartitionKey
 from twinpath.detection.detector import UserState
 from twinpath.detection.history import History
 from twinpath.detection.rules import Rule
-from twinpath.errors import START_AFRESH, GapError
+from twinpath.errors import RESYNC, GapError
 from twinpath.settings import Settings
 
 
@@ -107,12 +107,12 @@ def check_bounds(topic: str, partition: int, next_offset: int | None, bounds: tu
     if wanted < low:
         raise GapError(
             f"topic {topic} partition {partition}: offsets {wanted} to {low - 1} were never judged and are gone "
-            f"from the log (retention, or records deleted). {START_AFRESH}"
+            f"from the log (retention, or records deleted). {RESYNC}"
         )
     if wanted > high:
         raise GapError(
             f"topic {topic} partition {partition}: the checkpoint stands at offset {wanted}, but the log ends at "
-            f"{high}: it was cut or made anew. {START_AFRESH}"
+            f"{high}: it was cut or made anew. {RESYNC}"
         )
 
 

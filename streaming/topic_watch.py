@@ -6,7 +6,7 @@ Neither client tells: both go on at the old offsets when the new topic is long e
 import threading
 from collections.abc import Callable
 
-from twinpath.errors import START_AFRESH, ChangeLogUnavailable, ConfigurationError, GapError, TwinpathError
+from twinpath.errors import RESYNC, ChangeLogUnavailable, ConfigurationError, GapError, TwinpathError
 
 EVERY_S = 2.0
 
@@ -43,8 +43,8 @@ class TopicWatch:
             except ChangeLogUnavailable:
                 continue
             except ConfigurationError:
-                self._problem = GapError(f"topic {self._topic} is gone. {START_AFRESH}")
+                self._problem = GapError(f"topic {self._topic} is gone. {RESYNC}")
                 return
             if found != self._began_with:
-                self._problem = GapError(f"topic {self._topic} was made anew while we read it. {START_AFRESH}")
+                self._problem = GapError(f"topic {self._topic} was made anew while we read it. {RESYNC}")
                 return

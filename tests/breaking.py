@@ -39,8 +39,8 @@ there is no line, after what the note says. Process ids and ports are those of t
 TAIL = """
 What else hurts users of such stacks, and why it is no row here:
 
-- A slot that somebody drops and makes anew with the same plugin: **not seen**. PostgreSQL keeps no identity of a
-  slot, and Debezium goes on at the new one; what was committed in between is missing from the topic.
+- A slot that somebody drops and makes anew with the same plugin begins past what Connect has stored, and is seen
+  like one that was moved on: `tests/integration/test_resync.py`. Once a connector reads it, **nothing** tells any more.
 - Records with or without `payload`, with or without schema, tombstones: all are read; the same tests hold them to
   be no break.
 - Events sent again after a crash: agents drop them by position. Rows that commit late: a question of the batch

@@ -28,7 +28,7 @@ from twinpath.checkpoint_rows import move_offset, raise_epoch, read_state, write
 from twinpath.detection.detector import resolve
 from twinpath.detection.model import Alert
 from twinpath.detection.rules import Rule
-from twinpath.errors import START_AFRESH, AlertConflict, ForeignCheckpoint
+from twinpath.errors import RESYNC, AlertConflict, ForeignCheckpoint
 from twinpath.store_session import StoreSession
 
 Batch = tuple[Sequence[StampedAlert], Sequence[DeadLetter]]
@@ -107,7 +107,7 @@ class AlertStore:
         if found[-1].topic_id != topic_id:
             raise ForeignCheckpoint(
                 f"topic {topic} has id {topic_id}, but the alert store knows it as {found[-1].topic_id}: it was "
-                f"deleted and created anew, so positions and offsets do not compare. {START_AFRESH}"
+                f"deleted and created anew, so positions and offsets do not compare. {RESYNC}"
             )
         return [one for one in found if one.topic_id == topic_id]
 

@@ -21,6 +21,10 @@
 A message says what was found, what was wanted and what to do.
 """
 
+RESYNC = (
+    "What is gone cannot be judged any more; twinpath resync goes on from the table as it is and says what was lost. "
+    "To start afresh instead: twinpath down --purge, then twinpath up"
+)
 START_AFRESH = "What is gone cannot be judged any more; to start afresh: twinpath down --purge, then twinpath up"
 
 

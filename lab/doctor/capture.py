@@ -1,6 +1,6 @@
 """The capture: connector and tasks, who reads the slot, the topic, and whether its records can be read."""
 
-from lab.doctor.hop import AFRESH, AFRESH_NOTE, UP, Check, Finding, broken, holds
+from lab.doctor.hop import RESYNC, RESYNC_NOTE, UP, Check, Finding, broken, holds
 from lab.doctor.records import config_fault, newest, unreadable
 from lab.doctor.view import View
 from lab.slot import read_slot
@@ -33,12 +33,27 @@ def _reader(view: View) -> Finding:
     return holds(f"by walsender {found.reader}")
 
 
+def _kept(view: View) -> Finding:
+    """That the slot is not on its way to be lost."""
+    with view.cursor(view.lab_dsn("postgres")) as cursor:
+        found = read_slot(cursor, view.settings.slot)
+    if found is None or not found.alarm:
+        return holds(f"{found.kept} for the slot" if found else "no slot")
+    if found.reader is None:
+        return broken(f"nobody reads the slot, and it {found.alarm}")
+    note = (
+        "its reader is behind, or a transaction has been open for long: SELECT pid, xact_start, query FROM "
+        "pg_stat_activity WHERE xact_start IS NOT NULL ORDER BY xact_start. A larger max_slot_wal_keep_size gives time"
+    )
+    return broken(f"the slot {found.alarm}", "", note)
+
+
 def _topic(view: View) -> Finding:
     try:
         _, partitions = view.topic
     except ConfigurationError as error:
-        note = f"its records are gone: {AFRESH_NOTE}"
-        return broken(first_line(error), AFRESH, note)
+        note = f"its records are gone: {RESYNC_NOTE}"
+        return broken(first_line(error), RESYNC, note)
     return holds(f"{view.settings.topic}: {partitions} partitions, {sum(view.ends.values())} records")
 
 
@@ -76,10 +91,17 @@ READER = Check(
     _reader,
     needs=("postgres", "connector"),
 )
+KEPT = Check(
+    "slot's WAL",
+    "more than half of what `max_slot_wal_keep_size` allows is kept for it: the slot will be lost",
+    "`twinpath up`, when nobody reads it; else end the transaction that is open, or give it more room",
+    _kept,
+    needs=("postgres",),
+)
 TOPIC = Check(
     "topic",
     "deleted",
-    "its records are gone: `twinpath down --purge && twinpath up`",
+    "`twinpath resync`: its records are gone",
     _topic,
     needs=("listener",),
 )

@@ -2,6 +2,7 @@
 
 The order is that of a change, and each hop comes after what it stands on: services before what is asked of them, the
 alert store before the agents that cannot run without it. So the first broken hop is the cause, not its consequence.
+The slot comes before Connect, which is not started over a slot that was moved on.
 """
 
 from collections.abc import Iterator
@@ -25,11 +26,12 @@ CHECKS: list[Check] = [
     source.PUBLICATION,
     services.KAFKA,
     services.LISTENER,
-    services.CONNECT,
     source.SLOT_THERE,
     source.OTHER_SLOTS,
+    services.CONNECT,
     capture.CONNECTOR,
     capture.READER,
+    capture.KEPT,
     capture.TOPIC,
     capture.RECORDS,
     judging.STORE_THERE,

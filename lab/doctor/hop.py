@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 UP = "twinpath up"
 RESTART = "twinpath down && twinpath up"
-AFRESH = "twinpath down --purge && twinpath up"
-AFRESH_NOTE = "this removes the table's rows and the alerts, too: save what you need of them first"
+RESYNC = "twinpath resync"
+RESYNC_NOTE = "what is gone is never judged: the table is read anew to teach, alerts stay, and it says what was lost"
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ import psycopg2
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from lab.doctor.hop import AFRESH, AFRESH_NOTE, UP, Check, Finding, broken, holds
+from lab.doctor.hop import RESYNC, RESYNC_NOTE, UP, Check, Finding, broken, holds
 from lab.doctor.services import last_words, well
 from lab.doctor.view import View
 from lab.stack import process
@@ -57,7 +57,7 @@ def _store(view: View) -> Finding:
     topic_id, _ = view.topic
     if known is not None and known[0] != topic_id:
         evidence = f"the alert store knows topic {settings.topic} as {known[0]}, Kafka as {topic_id}: it was made anew"
-        return broken(evidence, AFRESH, AFRESH_NOTE)
+        return broken(evidence, RESYNC, RESYNC_NOTE)
     return holds(f"{len(STORE)} tables and views, {'ALERTS_DSN' if given else settings.alerts_database}")
 
 
@@ -66,7 +66,7 @@ def _agent(rule: str, view: View) -> Finding:
     name = agents.name(rule)
     if process.running(view.stack.home, name) is None:
         last = last_words(view, name)
-        mend, note = (AFRESH, AFRESH_NOTE) if "start afresh" in last.lower() else (UP, "")
+        mend, note = (RESYNC, RESYNC_NOTE) if RESYNC in last else (UP, "")
         return broken(f"does not run; {last}", mend, note)
     return well(view, name, agents.url(rule), partial(agents.healthy, rule))
 
@@ -133,7 +133,7 @@ def _lag(rule: str, view: View) -> tuple[Mapping[int, int], str, str]:
 STORE_THERE = Check(
     "alert store",
     "it does not answer, refuses the password (`ALERTS_DSN`), lacks a table or a right, or belongs to another topic",
-    "`twinpath up`; `unset ALERTS_DSN`, or correct it; another topic: `twinpath down --purge && twinpath up`",
+    "`twinpath up`; `unset ALERTS_DSN`, or correct it; another topic: `twinpath resync`",
     _store,
     needs=("topic",),
 )

@@ -5,8 +5,11 @@ from collections.abc import Callable
 import psycopg2
 
 from lab.check_source import Verdict
-from lab.doctor.hop import AFRESH, AFRESH_NOTE, RESTART, UP, Check, Finding, broken, holds
+from lab.doctor.hop import RESTART, RESYNC, RESYNC_NOTE, UP, Check, Finding, broken, holds
 from lab.doctor.view import CAPTURING, View
+from lab.slot import read_slot
+from lab.stack.offsets import stored_offset
+from lab.stack.slot_gap import gap
 from twinpath.errors import first_line
 
 BY_UP = {"table", "replica identity", "role"}  # `twinpath up` makes and mends these
@@ -59,24 +62,41 @@ FROM pg_replication_slots LEFT JOIN pg_stat_activity ON pid = active_pid WHERE s
 
 
 def _slot(view: View) -> Finding:
-    name, database = view.settings.slot, view.settings.source_database
+    """That it is ours, and begins where Connect has stored that it read to."""
+    name = view.settings.slot
     with view.cursor(view.lab_dsn("postgres")) as cursor:
         cursor.execute(SLOT, [name])
         found = cursor.fetchone()
-    gone = f"changes are missing from the topic for ever; {AFRESH_NOTE}"
+        ours = read_slot(cursor, name)
+    stored = stored_offset(view.settings)
+    if found is None and stored is None:
+        return broken(f"no replication slot {name}, and no connector has read one yet")
     if found is None:
-        return broken(f"no replication slot {name}", AFRESH, gone)
-    plugin, of_database, wal_status, kept, pid, user, program = found
+        return broken(f"no replication slot {name}", RESYNC, RESYNC_NOTE)
+    another = _of_another(view, *found)
+    if another is not None:
+        return another
+    lacking = gap(name, ours, stored)
+    if lacking is not None:
+        return broken(lacking.words, RESYNC, RESYNC_NOTE)
+    return holds(f"{name}: WAL {found[2]}, {found[3]} kept")
+
+
+def _of_another(
+    view: View, plugin: str, of_database: str, wal_status: str, _kept: str, pid: int | None, user: str, program: str
+) -> Finding | None:
+    """A slot that cannot serve our connector: lost, made by somebody else, or read by somebody else."""
+    name, database = view.settings.slot, view.settings.source_database
     if wal_status == "lost":
-        return broken(f"{name}: WAL lost, it fell behind max_slot_wal_keep_size", AFRESH, gone)
+        return broken(f"{name}: WAL lost, it fell behind max_slot_wal_keep_size", RESYNC, RESYNC_NOTE)
     if (plugin, of_database) != ("pgoutput", database):
         evidence = f"{name}: plugin {plugin} on database {of_database}; wanted pgoutput on {database}"
-        return broken(evidence, AFRESH, f"somebody made it anew: {gone}")
+        return broken(evidence, RESYNC, f"somebody made it anew: {RESYNC_NOTE}")
     if pid is not None and (user != CAPTURING or program != DEBEZIUM):
         evidence = f"{name} is read by another program: pid {pid}, role {user}, {program or 'no application_name'}"
         end = view.sql(f"SELECT pg_terminate_backend({pid})")
         return broken(evidence, f"{end} && {UP}", "what it has confirmed is missing from the topic; stop it for good")
-    return holds(f"{name}: WAL {wal_status}, {kept} kept")
+    return None
 
 
 FORGOTTEN = """
@@ -129,10 +149,11 @@ PUBLICATION = Check(
 )
 SLOT_THERE = Check(
     "slot",
-    "dropped, lost (Connect was away while more than 1 GB of WAL was written), made anew, or read by another program",
-    "changes are missing from the topic: `twinpath down --purge && twinpath up`; another program: end it",
+    "dropped, lost (Connect was away while more than 1 GB of WAL was written), moved on or made anew past what Connect "
+    "has stored, or read by another program",
+    "`twinpath resync`: changes are missing from the topic, and it says which; another program: end it",
     _slot,
-    needs=("postgres",),
+    needs=("postgres", "listener"),
 )
 OTHER_SLOTS = Check(
     "other slots",

@@ -184,6 +184,8 @@ class Race:
         self._notes.insert(0, ("slot", slot_words(name, found)))
         if found.lost:
             self._problems.append(("slot", "WAL that it needs is gone; twinpath doctor"))
+        elif found.alarm:
+            self._problems.append(("slot", f"it {found.alarm}"))
         elif not found.active:
             self._problems.append(("slot", "nobody reads it, WAL piles up; twinpath doctor"))
 

@@ -5,12 +5,9 @@ Kafka delivered every committed row, in an order that PostgreSQL's own WAL confi
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
-
-from kafka import TopicPartition
 
 from lab.operations import LoggedRow, Operation
-from lab.topic import IDLE_MS, open_consumer
+from lab.topic import records
 from twinpath.detection.envelope import EnvelopeDecoder
 from twinpath.detection.model import Change, Op, Position, Skipped, Transaction
 from twinpath.detection.replay import Replay
@@ -27,7 +24,7 @@ def topic_changes(
     A record that cannot be read is noted in `unreadable`; without such a list it is a DecodeError.
     """
     for partition, end in sorted(ends.items()):
-        for record in _records(settings, partition, end):
+        for record in records(settings, partition, 0, end):
             try:
                 decoded = decoder.decode(record.key, record.value)
             except DecodeError as problem:
@@ -37,22 +34,6 @@ def topic_changes(
                 continue
             if not isinstance(decoded, Skipped):
                 yield from decoded
-
-
-def _records(settings: Settings, partition: int, end: int) -> Iterator[Any]:
-    """The records of one partition; ServiceFault when they stop coming before `end`."""
-    if end == 0:
-        return
-    consumer = open_consumer(settings, IDLE_MS)
-    try:
-        consumer.assign([TopicPartition(settings.topic, partition)])
-        for record in consumer:
-            yield record
-            if record.offset + 1 >= end:
-                return
-        raise ServiceFault(f"topic {settings.topic} partition {partition} ended before offset {end}")
-    finally:
-        consumer.close()
 
 
 def ordered(operations: Iterable[Operation], commits: Mapping[int, int], settled: Mapping[int, bool]) -> list[Change]:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -9,6 +10,7 @@ import httpx
 from lab.stack import java, process
 from lab.stack.home import STATE, Home
 from lab.stack.java import java_command
+from lab.stack.offsets import CONFIGS, OFFSETS
 from twinpath.errors import ServiceFault
 from twinpath.settings import ROOT, Settings
 
@@ -20,15 +22,19 @@ RESTART_S = 5.0
 
 
 class Connect:
-    """One distributed worker on loopback."""
+    """One distributed worker on loopback; `check` may refuse its start, for its connectors start with it."""
 
-    def __init__(self, home: Home, settings: Settings, cluster_id: str) -> None:
+    def __init__(
+        self, home: Home, settings: Settings, cluster_id: str, check: Callable[[], None] = lambda: None
+    ) -> None:
         self._home = home
         self._settings = settings
         self._cluster_id = cluster_id
+        self._check = check
 
     def start(self, heap_mb: int = HEAP_MB) -> None:
-        """Start the worker; returns before it is ready."""
+        """Start the worker; returns before it is ready. Raises what its check raises."""
+        self._check()
         properties = self._home.path / "connect.properties"
         properties.write_text(self._properties())
         main = "org.apache.kafka.connect.cli.ConnectDistributed"
@@ -64,9 +70,9 @@ class Connect:
             "connector.client.config.override.policy": "All",
             "listeners": self._settings.connect_url,
             "rest.advertised.host.name": httpx.URL(self._settings.connect_url).host,
-            "config.storage.topic": "connect-configs",
+            "config.storage.topic": CONFIGS,
             "config.storage.replication.factor": 1,
-            "offset.storage.topic": "connect-offsets",
+            "offset.storage.topic": OFFSETS,
             "offset.storage.partitions": 1,
             "offset.storage.replication.factor": 1,
             "status.storage.topic": "connect-status",
@@ -110,6 +116,15 @@ def delete_connector(settings: Settings) -> None:
     stop_connector(settings)
     _call("DELETE", f"{url}/offsets")
     _call("DELETE", url)
+
+
+def forget_offsets(settings: Settings, config: dict[str, str]) -> None:
+    """Our connector, stopped, and without an offset: when it is resumed it begins with a snapshot."""
+    url = f"{settings.connect_url}/connectors"
+    if connector_state(settings)[0] == "ABSENT":
+        _call("POST", url, {"name": settings.connector, "config": config, "initial_state": "STOPPED"})
+    stop_connector(settings)
+    _call("DELETE", f"{url}/{settings.connector}/offsets")
 
 
 def stop_connector(settings: Settings) -> None:
@@ -196,6 +211,7 @@ def wait_for_offset(settings: Settings, timeout_s: float = 60.0) -> None:
             return
         if time.monotonic() > deadline:
             raise ServiceFault(f"connector {settings.connector} has stored no offset after {timeout_s:.0f} s: {found}")
+        wait_for_tasks(settings)
         time.sleep(0.1)
 
 
@@ -217,7 +233,7 @@ def wait_for_tasks(settings: Settings, timeout_s: float = 60.0) -> None:
         time.sleep(0.1)
 
 
-def _call(method: str, url: str, body: dict[str, str] | None = None) -> None:
+def _call(method: str, url: str, body: Mapping[str, Any] | None = None) -> None:
     """One REST call; a worker that is rebalancing answers 409 and is asked again."""
     deadline = time.monotonic() + CALL_TIMEOUT_S
     while True:

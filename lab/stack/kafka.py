@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from twinpath.settings import LOOPBACK, Settings
 
 NAME = "kafka"
 HEAP_MB = 1024
+ANEW_S = 30.0
 
 
 class Kafka:
@@ -139,6 +141,22 @@ def create_topic(settings: Settings, topic: str, partitions: int, config: dict[s
             client.create_topics([NewTopic(topic, partitions, 1, topic_configs=config)])
         except TopicAlreadyExistsError:
             return
+
+
+def make_topic_anew(settings: Settings, topic: str, partitions: int, config: dict[str, str]) -> None:
+    """Delete a topic that is there, and create it; it has another id then."""
+    deadline = time.monotonic() + ANEW_S
+    with admin(settings) as client, suppress(UnknownTopicOrPartitionError):
+        client.delete_topics([topic])
+    while True:
+        with admin(settings) as client:
+            try:
+                client.create_topics([NewTopic(topic, partitions, 1, topic_configs=config)])
+                return
+            except TopicAlreadyExistsError:
+                if time.monotonic() > deadline:
+                    raise ServiceFault(f"topic {topic} was not deleted within {ANEW_S:.0f} s") from None
+        time.sleep(0.2)
 
 
 def topic_id(settings: Settings, topic: str) -> str:

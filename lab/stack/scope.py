@@ -5,19 +5,20 @@ removes them afterwards.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 
 import psycopg2
 from kafka.errors import KafkaError
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
+from psycopg2.extras import Json
 
-from lab.stack import connect, kafka
+from lab.stack import connect, kafka, slot_gap
 from lab.stack.credentials import Credentials
 from lab.stack.home import Home
 from lab.stack.postgres import run_file
-from twinpath.errors import ForeignCheckpoint, ServiceFault, TwinpathError, first_line
+from twinpath.errors import RESYNC, ForeignCheckpoint, ServiceFault, TwinpathError, first_line
 from twinpath.settings import Settings
 
 TOPIC_CONFIG = {
@@ -78,11 +79,8 @@ class Scope:
 
     def register_source(self, opened: Open) -> None:
         """Note which PostgreSQL and slot feed the topic; another server behind a kept topic is refused."""
-        with closing(opened("postgres")) as session, session.cursor() as cursor:
-            cursor.execute("SELECT system_identifier::text FROM pg_control_system()")
-            (system,) = cursor.fetchone() or ("",)
         topic, slot = self.settings.topic, self.settings.slot
-        topic_id = self.topic_id()
+        topic_id, system = self.topic_id(), self.system_identifier(opened)
         with closing(opened(self.settings.alerts_database)) as session, session.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO sources (topic, topic_id, incarnation, system_identifier, slot) "
@@ -94,32 +92,62 @@ class Scope:
                 "WHERE topic = %s AND topic_id = %s AND system_identifier IS NULL",
                 [system, slot, topic, topic_id],
             )
+        known = self.known_source(opened)
+        if known != (topic_id, system, slot):
+            raise ForeignCheckpoint(
+                f"the alert store knows topic {topic} as (topic id, system, slot) = {known}, found "
+                f"{(topic_id, system, slot)}: positions would not compare. {RESYNC}"
+            )
+
+    def known_source(self, opened: Open) -> tuple[str, str, str] | None:
+        """(topic id, system, slot) of the topic's last source, as the alert store knows it."""
+        with closing(opened(self.settings.alerts_database)) as session, session.cursor() as cursor:
             cursor.execute(
                 "SELECT topic_id, system_identifier, slot FROM sources WHERE topic = %s "
                 "ORDER BY incarnation DESC LIMIT 1",
-                [topic],
+                [self.settings.topic],
             )
-            found = cursor.fetchone()
-        if found != (topic_id, system, slot):
-            raise ForeignCheckpoint(
-                f"the alert store knows topic {topic} as (topic id, system, slot) = {found}, found "
-                f"{(topic_id, system, slot)}: positions would not compare. Start afresh: twinpath down --purge"
+            found: tuple[str, str, str] | None = cursor.fetchone()
+        return found
+
+    def renew_source(self, opened: Open, first_offsets: Mapping[int, int]) -> int:
+        """Note a new source behind the topic, whose records begin at these offsets; returns its incarnation."""
+        names = [self.settings.topic, self.topic_id(), self.system_identifier(opened), self.settings.slot]
+        with closing(opened(self.settings.alerts_database)) as session, session.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO sources (topic, topic_id, incarnation, system_identifier, slot, first_offsets) "
+                "SELECT %s, %s, coalesce(max(incarnation), 0) + 1, %s, %s, %s FROM sources WHERE topic = %s "
+                "RETURNING incarnation",
+                [*names, Json({str(number): offset for number, offset in first_offsets.items()}), names[0]],
             )
+            (raised,) = cursor.fetchone() or (0,)
+        return int(raised)
+
+    def system_identifier(self, opened: Open) -> str:
+        """PostgreSQL's own id of this server's data."""
+        with closing(opened("postgres")) as session, session.cursor() as cursor:
+            cursor.execute("SELECT system_identifier::text FROM pg_control_system()")
+            (system,) = cursor.fetchone() or ("",)
+        return str(system)
 
     def topic_id(self) -> str:
         """Kafka's id of the topic."""
         return kafka.topic_id(self.settings, self.settings.topic)
 
-    def start_connector(self) -> None:
-        """Put the connector, wake one that was there, and wait for each of its tasks and for its slot."""
+    def start_connector(self, timeout_s: float = 60.0) -> None:
+        """Put the connector, wake one that was there, and wait for each of its tasks and for its slot.
+
+        `timeout_s` is for its first snapshot. Raises GapError when changes that it has not read are gone.
+        """
+        slot_gap.refuse_own(self.settings, self._credentials.dsn("twinpath_lab", "postgres"))
         connect.put_connector(self.settings, connect.connector_config(self._home, self.settings))
         connect.wake_connector(self.settings)
         connect.wait_for_tasks(self.settings)
-        self.wait_for_slot()
-        connect.wait_for_offset(self.settings)
+        self.wait_for_slot(timeout_s)
+        connect.wait_for_offset(self.settings, timeout_s)
 
     def wait_for_slot(self, timeout_s: float = 60.0) -> None:
-        """Wait until the slot is read: only then are new changes on their way."""
+        """Wait until the slot is read: only then are new changes on their way. A FAILED task is named at once."""
         deadline = time.monotonic() + timeout_s
         with closing(self.open_as_lab("postgres")) as session, session.cursor() as cursor:
             while True:
@@ -129,6 +157,7 @@ class Scope:
                     return
                 if time.monotonic() > deadline:
                     raise ServiceFault(f"slot {self.settings.slot} is not read after {timeout_s:.0f} s: {found}")
+                connect.wait_for_tasks(self.settings)
                 time.sleep(0.1)
 
     def drop(self) -> None:

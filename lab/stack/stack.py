@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from lab.console import Progress, Step
-from lab.stack import addresses, ports, process
+from lab.stack import addresses, ports, process, slot_gap
 from lab.stack.agents import Agents
 from lab.stack.airflow import API_SERVER, COMPONENTS, Airflow
 from lab.stack.connect import Connect
@@ -36,8 +36,14 @@ class Stack:
 
     @property
     def connect(self) -> Connect:
-        """The worker; it must know Kafka's cluster id, which exists once Kafka was formatted."""
-        return Connect(self.home, self.settings, self.kafka.cluster_id())
+        """The worker; it must know Kafka's cluster id, which exists once Kafka was formatted.
+
+        It is not started while one of its connectors would pass over changes silently (GapError).
+        """
+        dsn = self.credentials.dsn("twinpath_lab", "postgres")
+        return Connect(
+            self.home, self.settings, self.kafka.cluster_id(), partial(slot_gap.refuse_silent, self.settings, dsn)
+        )
 
     def scope(self, settings: Settings | None = None) -> Scope:
         """What belongs to one set of names on this stack."""
@@ -59,18 +65,21 @@ class Stack:
         """Services, connector and agents; when it fails or is interrupted, what it had started is stopped."""
         with self._all_or_nothing():
             self._check_ports(with_agents=True, with_airflow=with_airflow, with_spark_stream=with_spark_stream)
-            self._start_services()
+            self._start_servers()
+            self._start_connect()
             self._start_pipeline()
             if with_spark_stream:
                 self.spark_stream().up(self.progress)
             if with_airflow:
                 self.airflow.up(self.postgres, self.progress)
 
-    def start_services(self) -> None:
+    def start_services(self, *, with_connect: bool = True) -> None:
         """PostgreSQL, Kafka and Connect; whatever runs already is left running."""
         with self._all_or_nothing():
             self._check_ports(with_agents=False)
-            self._start_services()
+            self._start_servers()
+            if with_connect:
+                self._start_connect()
 
     def start_postgres(self) -> None:
         """PostgreSQL alone."""
@@ -106,7 +115,16 @@ class Stack:
             wanted += ports.of_spark_stream(self.settings, self.spark_stream().name)
         ports.check(self.home, wanted)
 
-    def _start_services(self) -> None:
+    def _start_connect(self) -> None:
+        if not self._says_running("connect"):
+            with self.progress.step("connect") as step:
+                self.connect.start()
+                self.connect.wait()
+                step.detail = self._where("connect", self.settings.connect_url)
+        addresses.save(self.home, self.settings)
+
+    def _start_servers(self) -> None:
+        """PostgreSQL and Kafka, side by side."""
         steps: dict[str, Step] = {}
         services: tuple[tuple[str, Postgres | Kafka, object], ...] = (
             ("postgres", self.postgres, self.settings.pgport),
@@ -122,12 +140,6 @@ class Stack:
                     service.wait()
                     step.detail = self._where(name, address)
         self.postgres.set_up_roles()
-        if not self._says_running("connect"):
-            with self.progress.step("connect") as step:
-                self.connect.start()
-                self.connect.wait()
-                step.detail = self._where("connect", self.settings.connect_url)
-        addresses.save(self.home, self.settings)
 
     def _start_pipeline(self) -> None:
         """The standard names on our own server: databases, topic, connector, agents."""

@@ -248,7 +248,7 @@ def test_records_gone_before_they_were_judged_halt_the_agent(topic_line: Line) -
     topic_line.agents.start("spending")
     assert status_of(topic_line) == 4
     assert "offsets 0 to 1 were never judged and are gone" in log_of(topic_line)
-    assert "twinpath down --purge" in log_of(topic_line)
+    assert "twinpath resync" in log_of(topic_line)
 
 
 def test_the_environment_of_an_agent_is_enough_to_start_it(topic_line: Line) -> None:

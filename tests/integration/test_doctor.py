@@ -91,12 +91,22 @@ def spoil(patient: Patient) -> None:
     publish(patient.settings, [(key(1), b'{"amount": 12.34}')] * 3)
 
 
-def steal_the_slot(held: ExitStack, patient: Patient) -> None:
+def stop_reading(patient: Patient) -> None:
     connect.stop_connector(patient.settings)
     query = "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s AND NOT active"
     with closing(patient.stack.postgres.connect("postgres")) as session, session.cursor() as cursor:
         wait_for(lambda: cursor.execute(query, [patient.settings.slot]) or cursor.fetchone(), "a free slot")
+
+
+def steal_the_slot(held: ExitStack, patient: Patient) -> None:
+    stop_reading(patient)
     held.enter_context(reading_the_slot(patient))
+
+
+def move_the_slot_on(patient: Patient) -> None:
+    stop_reading(patient)
+    advance = f"SELECT pg_replication_slot_advance('{patient.settings.slot}', pg_current_wal_flush_lsn())"
+    patient.sql("INSERT INTO transactions (user_id, amount) VALUES (1, 12.34)", advance)
 
 
 def forget_a_slot(patient: Patient) -> None:
@@ -145,6 +155,7 @@ BREAKS: dict[str, Break] = {
         "publication", "insert, update of", sql("ALTER PUBLICATION transactions SET (publish = 'insert, update')")
     ),
     "slot read by another program": Break("slot", "read by another program", partial(steal_the_slot, held)),
+    "slot moved on past a row that nobody read": Break("slot", "begins at .* wanted it at or before", move_the_slot_on),
     "a forgotten slot keeps WAL": Break("other slots", "slot forgotten.* MB", forget_a_slot),
     "connector paused": Break("connector", "PAUSED", pause),
     "connector RUNNING, its task FAILED": Break("connector", "RUNNING, tasks: FAILED: .*ublication", fail),

@@ -123,9 +123,51 @@ def test_a_snapshot_sent_again_teaches_each_row_once():
     assert fold.states == replay(SPENDING, rows).states
 
 
-def test_a_snapshot_row_of_a_later_incarnation_is_newer_whatever_its_lsn():
-    later = snapshot_row(at(5, incarnation=2), 9, "3.00")
-    assert known(replay(SPENDING, [*snapshot(["1.00"] * 3), insert(2000, 4, "1.00"), later])) == [(9, 300), (4, 100)]
+BEFORE_A_GAP = [*snapshot(["100.00"] * 3), insert(2000, 4, "600.00"), insert(2001, 5, "90.00")]
+AFTER_IT = [snapshot_row(at(5, incarnation=2), *row) for row in ((3, "7.00"), (4, "600.00"), (6, "8.00"))]
+
+
+def test_a_snapshot_of_a_later_source_replaces_all_that_was_remembered_of_a_user():
+    fold = replay(SPENDING, [*BEFORE_A_GAP, *AFTER_IT])
+    assert known(fold) == [(3, 700), (4, 60000), (6, 800)]
+    assert [alert.status for alert in fold.alerts] == ["RAISED"], "it neither raises nor retracts"
+    assert fold.counts == {"taught": 6, "judged": 2}
+
+
+def test_a_user_who_is_in_no_snapshot_of_a_later_source_begins_with_nothing():
+    fold = replay(SPENDING, [*BEFORE_A_GAP, insert(at(9, incarnation=2), 9, "600.00")])
+    assert known(fold) == [(9, 60000)]
+    assert [alert.tx_id for alert in fold.alerts] == [4]
+
+
+def test_a_source_made_anew_is_forgotten_by_nobody_who_knew_no_other():
+    log = [*AFTER_IT, insert(at(9, incarnation=2), 9, "1.00")]
+    assert ids(replay(SPENDING, log)) == [3, 4, 6, 9]
+
+
+@pytest.mark.parametrize(
+    ("correction", "statuses", "kind"),
+    [
+        (update(at(9, incarnation=2), 4, "90.00"), ["RAISED", "RETRACTED"], "corrected"),
+        (update(at(9, incarnation=2), 4, "700.00"), ["RAISED", "REVISED"], "corrected"),
+        (update(at(9, incarnation=2), 4, "600.00"), ["RAISED"], "corrected"),
+        (delete(at(9, incarnation=2), 4), ["RAISED", "RETRACTED"], "forgotten"),
+        (update(at(9, incarnation=2), 6, "9.00"), ["RAISED"], "too_old"),
+        (delete(at(9, incarnation=2), 6), ["RAISED"], "too_old"),
+    ],
+)
+def test_a_row_taught_behind_a_gap_is_corrected_with_the_alert_that_stands_on_it(
+    correction: Change, statuses: list[str], kind: str
+):
+    fold = replay(SPENDING, [*BEFORE_A_GAP, *AFTER_IT, correction])
+    assert [alert.status for alert in fold.alerts] == statuses
+    assert fold.counts[kind] == 1
+    left = {3: 700, 4: 60000, 6: 800}
+    if correction.after is None:
+        del left[correction.tx_id]
+    else:
+        left[correction.tx_id] = correction.after.amount_cents
+    assert known(fold) == list(left.items())
 
 
 def test_a_snapshot_row_sent_again_after_streamed_changes_is_absorbed():

@@ -57,6 +57,8 @@ def step(rule: Rule, state: UserState[History], change: Change) -> tuple[UserSta
     position = change.position
     mark = state.mark
     if mark is None or position > mark:
+        if mark is None or mark[0] != position[0]:  # looked at for every change
+            _begin_incarnation(rule, state, position[0])
         state.mark = position
         state.seen = [(change.tx_id, change.op)]
     elif position < mark or (change.tx_id, change.op) in state.seen:
@@ -97,7 +99,7 @@ def _update(rule: Rule, history: History, change: Change) -> Outcome:
     former = _verdict_of(rule, history.entry(place))
     judged_on = rule.logic.correct(rule.parameters, history, place, transaction)
     if judged_on is None:
-        return _CORRECTED
+        return _of_former_source(rule, change, "REVISE_IF_STANDING") or _CORRECTED
     verdict = rule.logic.verdict(rule.parameters, judged_on, transaction)
     return Outcome("corrected", _moved(rule, change, former, verdict, judged_on))
 
@@ -109,7 +111,9 @@ def _delete(rule: Rule, history: History, change: Change) -> Outcome:
     entry = history.entry(place)
     former = _verdict_of(rule, entry)
     rule.logic.forget(rule.parameters, history, place)
-    if not former.alert or entry.judged_on is None:
+    if entry.judged_on is None:
+        return _of_former_source(rule, change, "RETRACT_IF_STANDING") or _FORGOTTEN
+    if not former.alert:
         return _FORGOTTEN
     return Outcome("forgotten", _moved(rule, change, former, DELETED, entry.judged_on))
 
@@ -123,17 +127,34 @@ def _teach(rule: Rule, state: UserState[History], change: Change) -> Outcome:
         return DUPLICATE
     if state.mark is not None and snapshot <= (state.mark.incarnation, state.mark.row_lsn):
         return DUPLICATE
-    history = state.history
     if snapshot != state.snapshot_mark:
+        _begin_incarnation(rule, state, snapshot[0])
         state.snapshot_mark = snapshot
-        for _ in range(history.taught):
-            rule.logic.forget(rule.parameters, history, 0)
+        for _ in range(state.history.taught):
+            rule.logic.forget(rule.parameters, state.history, 0)
+    history = state.history
     place = history.place(transaction.tx_id)
     if place < 0:
         rule.logic.teach(rule.parameters, history, Entry(transaction))
     elif place < history.taught:
         rule.logic.correct(rule.parameters, history, place, transaction)
     return _TAUGHT
+
+
+def _begin_incarnation(rule: Rule, state: UserState[History], number: int) -> None:
+    """Forget what is remembered from a former source: there is a gap before this one, and its snapshot has said what
+    the table holds."""
+    known = max(one[0] for one in (state.mark, state.snapshot_mark, _NEVER) if one is not None)
+    if known < number and state.history.count:
+        state.history = rule.logic.State()
+
+
+def _of_former_source(rule: Rule, change: Change, condition: Condition) -> Outcome | None:
+    """A taught row of a later source may have been judged under a former one: what stands of it decides, as for a row
+    that is outside of the history. None for the first source, under which a taught row was never judged."""
+    if change.position.incarnation <= 1:
+        return None
+    return Outcome("too_old", _conditional(rule, change, condition))
 
 
 def _verdict_of(rule: Rule, entry: Entry) -> Verdict:
@@ -208,6 +229,7 @@ def resolve(rule: Rule, conditional: Alert, standing: Alert | None) -> Alert | N
     )
 
 
+_NEVER = (0, 0)
 _JUDGED = Outcome("judged")
 _CONFLICT = Outcome("conflict")
 _CORRECTED = Outcome("corrected")

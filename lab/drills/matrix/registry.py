@@ -115,7 +115,7 @@ MATRIX = (
     ),
     Drill(
         "F18", "slot advanced past what was read", "I10", "named within 30 s, not skipped over",
-        slot.slot_advanced, judged=False,
+        slot.slot_advanced, judged=False, afterwards=slot.start_without_the_slot,
     ),
     Drill(
         "F19", "captured table idle beside a busy one", "I7", "the heartbeat moves the slot",

@@ -12,11 +12,11 @@ from lab.drills.faults import Struck, at_work, back
 from lab.drills.matrix.scene import Scene
 from lab.measure import fence
 from lab.slot import read_slot
-from lab.stack import connect, kafka
+from lab.stack import connect, kafka, process
 from lab.stack.connect import connector_state
 from lab.stack.scope import drop_slot
 from lab.stack.stack import Stack
-from twinpath.errors import ServiceFault
+from twinpath.errors import GapError, ServiceFault
 
 UNREAD_ROWS = 1_500
 CAP_MB, MAX_WAL_MB = 64, 64
@@ -107,7 +107,17 @@ def slot_advanced(scene: Scene) -> None:
         struck.evidence = f"advanced from {before} to {after}, past {UNREAD_ROWS} rows"
 
     scene.blow(lambda: _while_connect_is_down(scene, "slot advanced", advance), recovers=False)
+    refused = process.running(scene.home, connect.NAME) is None
+    scene.check("I10", "Connect is not started over it", refused, scene.struck[-1].evidence)
     scene.check_named(_names_it)
+
+
+def start_without_the_slot(scene: Scene) -> None:
+    """What F18 leaves: with the slot gone Connect starts, and its connector refuses by itself and can be removed."""
+    with closing(scene.line.scope.open_as_lab("postgres")) as session:
+        drop_slot(session, scene.line.settings.slot)
+    scene.stack.connect.start()
+    scene.stack.connect.wait()
 
 
 def _names_it(hop: Hop) -> bool:
@@ -121,8 +131,12 @@ def _while_connect_is_down(scene: Scene, fault: str, do: Callable[[Struck], None
     scene.faults.end(connect.NAME, signal.SIGKILL)
     at_work(lambda: scene.line.slot()[1] is None, "nobody reads the slot")
     do(struck)
-    scene.stack.connect.start()
-    scene.stack.connect.wait()
+    try:
+        scene.stack.connect.start()
+    except GapError as refusal:
+        struck.evidence += f"; {refusal}"
+    else:
+        scene.stack.connect.wait()
     return back(struck)
 
 
