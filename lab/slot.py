@@ -1,4 +1,4 @@
-"""The replication slot of a capture line: one reader of it for doctor, watch, line exporter and comparison."""
+"""The replication slot of a capture line: one reader of it for doctor, watch, line exporter, comparison and drills."""
 
 from contextlib import closing
 from typing import Any
@@ -9,7 +9,7 @@ from psycopg2.extensions import cursor as Cursor
 
 READ = """
 SELECT active_pid, wal_status, (pg_current_wal_lsn() - restart_lsn)::bigint,
-       (pg_current_wal_lsn() - confirmed_flush_lsn)::bigint
+       (pg_current_wal_lsn() - confirmed_flush_lsn)::bigint, (confirmed_flush_lsn - '0/0')::bigint
 FROM pg_replication_slots WHERE slot_name = %s"""
 CONNECT_TIMEOUT_S = 3
 STEP = 1024
@@ -17,12 +17,14 @@ STEP = 1024
 
 class Slot(msgspec.Struct, frozen=True):
     """A slot; `reader` is the walsender's process id, `retained_bytes` the WAL kept for it, `unconfirmed_bytes` what
-    lies past what its reader has confirmed; None where there is none, or PostgreSQL cannot say."""
+    lies past what its reader has confirmed, `confirmed_lsn` how far that is; None where there is none, or PostgreSQL
+    cannot say."""
 
     reader: int | None
     wal_status: str
     retained_bytes: int | None
     unconfirmed_bytes: int | None
+    confirmed_lsn: int | None = None
 
     @property
     def active(self) -> bool:
