@@ -20,14 +20,18 @@ from twinpath.settings import Settings
 
 
 def topic_changes(
-    settings: Settings, ends: Mapping[int, int], decoder: EnvelopeDecoder, unreadable: list[str] | None = None
+    settings: Settings,
+    ends: Mapping[int, int],
+    decoder: EnvelopeDecoder,
+    unreadable: list[str] | None = None,
+    begins: Mapping[int, int] | None = None,
 ) -> Iterator[Change]:
-    """Every change in the topic below `ends`, partition by partition.
+    """Every change in the topic from `begins` (its start) to below `ends`, partition by partition.
 
     A record that cannot be read is noted in `unreadable`; without such a list it is a DecodeError.
     """
     for partition, end in sorted(ends.items()):
-        for record in _records(settings, partition, end):
+        for record in _records(settings, partition, (begins or {}).get(partition, 0), end):
             try:
                 decoded = decoder.decode(record.key, record.value)
             except DecodeError as problem:
@@ -39,13 +43,16 @@ def topic_changes(
                 yield from decoded
 
 
-def _records(settings: Settings, partition: int, end: int) -> Iterator[Any]:
-    """The records of one partition; ServiceFault when they stop coming before `end`."""
-    if end == 0:
+def _records(settings: Settings, partition: int, begin: int, end: int) -> Iterator[Any]:
+    """The records of one partition from `begin`; ServiceFault when they stop coming before `end`."""
+    if end <= begin:
         return
     consumer = open_consumer(settings, IDLE_MS)
+    place = TopicPartition(settings.topic, partition)
     try:
-        consumer.assign([TopicPartition(settings.topic, partition)])
+        consumer.assign([place])
+        if begin:
+            consumer.seek(place, begin)
         for record in consumer:
             yield record
             if record.offset + 1 >= end:
