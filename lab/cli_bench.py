@@ -144,10 +144,25 @@ def spark_stream(
     )
 
 
+def outage(
+    rounds: Rounds = 5,
+    rate: Annotated[int, typer.Option(min=1, help="One-row commits per second.")] = 500,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Length of each round.")] = 300,
+    warm_up: Annotated[float, typer.Option(min=0, help="Seconds of commits before the first round, dropped.")] = 60,
+    seed: Seed = 7,
+    quiet: Quiet = False,
+) -> None:
+    """Commits while all agents and Connect are dead, beside commits that nobody reads; the WAL kept, the drain."""
+    from lab.bench import outage as module
+    from lab.bench.pace import Pace
+
+    run_measurement(module, quiet, None, rounds=rounds, pace=Pace(rate, seconds, 0.0, seed), warm_up_s=warm_up)
+
+
 def group(parent: typer.Typer, wrapped: Callable[[Callable[..., None]], Callable[..., None]]) -> typer.Typer:
     """Add `bench` with its sub-commands to `parent`; each command is wrapped as the others are."""
     help_ = "Measure: each figure in paired rounds, beside its limit, with the goals it meets or misses."
-    return sub_commands(parent, "bench", help_, (latency, agent, capture, batch, spark_stream), wrapped)
+    return sub_commands(parent, "bench", help_, (latency, agent, capture, outage, batch, spark_stream), wrapped)
 
 
 def sub_commands(

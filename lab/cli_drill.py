@@ -12,10 +12,14 @@ from twinpath.errors import ConfigurationError
 
 Names = Annotated[
     list[str],
-    typer.Argument(help="torture (of the line), batch, faults of the matrix such as F01 F06, all of them, or table."),
+    typer.Argument(
+        help="torture (of the line), batch, faults of the matrix such as F01 F06, F32 (a soak), all but that, or table."
+    ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of the work and of the faults (SEED, default 7).")]
-Duration = Annotated[float | None, typer.Option(help="Least length of the load in seconds (60; of a fault 30).")]
+Duration = Annotated[
+    float | None, typer.Option(help="Least length of the load in seconds (60; of a fault 30, of F32 3600).")
+]
 Rate = Annotated[int | None, typer.Option(help="Rows per second of the eight writers (500; of a fault 300).")]
 Rounds = Annotated[int, typer.Option(min=1, help="How often a fault strikes; runs of each batch mode.")]
 Part = Annotated[str, typer.Option("--shard", help="Only this part of the faults: 2/3 is the second of three.")]
@@ -89,7 +93,7 @@ def _matrix(
     runs = registry.shard(registry.chosen(names, seed), int(found[1]), int(found[2]))
     how = runner.Options(
         rate=options["rate"] or runner.RATE,
-        duration_s=options["duration"] or runner.DURATION_S,
+        duration_s=options["duration"],
         rounds=options["rounds"],
         keep=options["keep"],
     )

@@ -63,11 +63,16 @@ class OperationLog:
         with self._lock:
             self._file.write(self._encoder.encode_lines(operations))
 
+    def flush(self) -> None:
+        """Have everything in the file that was written so far."""
+        with self._lock:
+            self._file.flush()
+
     def close(self) -> None:
         """Write everything out."""
         self._file.close()
 
 
-def read_operations(path: Path) -> Iterator[Operation]:
-    """The operations of a log, in the order in which their transactions ended."""
-    return read_lines(path, Operation, "operation")
+def read_operations(path: Path, behind: int = 0) -> Iterator[Operation]:
+    """The operations of a log `behind` the first so many, in the order in which their transactions ended."""
+    return read_lines(path, Operation, "operation", behind)

@@ -1,4 +1,4 @@
-"""The replication slot of a capture line: one reader of it for doctor, watch, line exporter and comparison."""
+"""The replication slot of a capture line: one reader of it for doctor, watch, line exporter, comparison and drills."""
 
 from contextlib import closing
 from typing import Any

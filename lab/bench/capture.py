@@ -5,17 +5,14 @@ Goals P4 and P7.
 
 from pathlib import Path
 
-from lab.bench import backlog, idle, writers
+from lab.bench import backlog, felt, idle, writers
 from lab.bench.bed import Bed
 from lab.bench.goals import judged
 from lab.bench.result import WARM_EVENTS, Result
-from lab.bench.statistics import estimate
 from lab.stack.stack import Stack
 
 PARTS = ("drain", "knobs", "cold", "idle", "writers")
 WORDS = {"drain": "warm", "cold": "cold"}
-P99_FACTOR = 1.25
-P99_MS = 2.0
 
 
 def measure(
@@ -71,28 +68,15 @@ def judge(result: Result) -> None:
             text = f"PostgreSQL's CPU per commit, open loop: {name} / {writers.NOBODY}"
             result.goals.append(judged("P7", text, "at most", 1.3, "x", found))
         if name != writers.BARE:
-            _judge_latency(result, name)
-
-
-def _judge_latency(result: Result, name: str) -> None:
-    """Commit p99 against what is allowed: 1.25 times the base or 2 ms more, whichever is larger; no failures."""
-    base = result.values("writers", writers.NOBODY, "open_commit_ms_p99")
-    live = result.values("writers", name, "open_commit_ms_p99")
-    if base and len(base) == len(live):
-        shares = [one / max(P99_FACTOR * other, other + P99_MS) for one, other in zip(live, base, strict=True)]
-        text = f"commit p99 at 60 % of the highest rate, {name}: share of what is allowed"
-        result.goals.append(judged("P7", text, "at most", 1.0, "", estimate(shares, result.seed)))
-    failed = result.values("writers", name, "failed_commits")
-    if failed:
-        text = f"failed commits, {name}"
-        result.goals.append(judged("P7", text, "at most", 0, "", estimate(failed, result.seed)))
+            compared = felt.Compared(writers.PART, writers.NOBODY, name, "open_commit_ms_p99")
+            felt.judge(result, "P7", compared, f"commit p99 at 60 % of the highest rate, {name}")
 
 
 def tables(result: Result) -> list[str]:
     """The tables of each part."""
     cost = {f"{part} CPU us/event": f"{part}_cpu_us_per_event" for part in ("connect", "kafka", "walsender")}
     waiting = {f"{part} % of a core": f"{part}_percent_of_a_core" for part in ("connect", "kafka", "postgres")}
-    felt = {
+    commits = {
         "commits/s, closed": "closed_per_s",
         "p50 ms": "closed_commit_ms_p50",
         "p99 ms": "closed_commit_ms_p99",
@@ -105,4 +89,4 @@ def tables(result: Result) -> list[str]:
         "failed": "failed_commits",
     }
     lines = [line for part in backlog.PARTS for line in result.table(part, {"events/s": "events_per_s", **cost})]
-    return [*lines, *result.table("idle", waiting), *result.table("writers", felt)]
+    return [*lines, *result.table("idle", waiting), *result.table("writers", commits)]

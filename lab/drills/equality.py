@@ -1,26 +1,17 @@
-"""Every agent against both oracles, and the topic against the operation log."""
+"""What a comparison found: every agent against both oracles, and the topic against the operation log."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import closing
-from pathlib import Path
 
 import msgspec
-import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from lab.drills.line import Line
-from lab.drills.streams import Stream, StreamDifference, compare_streams, with_snapshots
-from lab.drills.traces import Traces
-from lab.measure import fence, reference, witness
+from lab.drills.streams import StreamDifference
 from lab.measure.verdict import PATH, gather
-from lab.operations import Operation, read_operations
 from twinpath.alert_rows import read_alerts
-from twinpath.detection.envelope import EnvelopeDecoder
-from twinpath.detection.model import Alert, Change
+from twinpath.detection.model import Alert
 from twinpath.detection.replay import Replay
 from twinpath.detection.rules import Rule
-from twinpath.errors import TwinpathError
 
 FOLDED = ("judged", "taught", "corrected", "forgotten", "too_old", "conflict")
 KINDS = (*FOLDED, "duplicate")
@@ -118,77 +109,10 @@ class Found(msgspec.Struct):
         return wrong
 
 
-def judge(line: Line, folder: Path, start_lsn: int, traces: Traces) -> tuple[Found | None, str]:
-    """Fence the line and compare; without a comparison, why there is none."""
-    try:
-        ends = line.wait_until_judged()
-    except (TwinpathError, psycopg2.Error) as problem:
-        return None, str(problem).strip()
-    with line.stack.progress.step("comparing with both oracles") as step:
-        found = compare_all(line, folder, start_lsn, ends, traces)
-        step.done = "done"
-    return found, ""
-
-
-def compare_all(line: Line, folder: Path, start_lsn: int, ends: Mapping[int, int], traces: Traces) -> Found:
-    """Read operation log, write-ahead log, topic and alert store of a fenced line, and compare them."""
-    operations = list(read_operations(folder / "operations.jsonl"))
-    commits = witness.commit_lsns(line.lab(), start_lsn, fence.current_lsn(line.lab()))
-    begun_us = {one.full_xid: one.intended_us for one in operations if one.outcome == "unknown"}
-    settled = witness.settle_lost(line.lab(), begun_us, commits, traces.restarts)
-    ordered = reference.ordered(operations, commits, settled)
-    decoder = EnvelopeDecoder(line.settings.envelope())
-    written, by_log = Stream(), {rule.name: Replay(rule) for rule in line.rules}
-    for change in with_snapshots(ordered, traces.snapshot_lsns, traces.interrupted):
-        _tell(written, by_log, change)
-    delivered, by_topic = Stream(), {rule.name: Replay(rule) for rule in line.rules}
-    unreadable: list[str] = []
-    for change in reference.topic_changes(line.settings, ends, decoder, unreadable):
-        _tell(delivered, by_topic, change)
-    with closing(line.alerts()) as session:
-        agents = [_agent(session, rule, by_topic[rule.name], by_log[rule.name], commits) for rule in line.rules]
-    for one in agents:
-        one.unreadable = len(unreadable)
-    return Found(
-        rows=_rows(operations, settled),
-        changes_written=len(ordered),
-        unknown=len(begun_us),
-        unknown_committed=sum(settled.values()),
-        numbers_reused=_reused(operations),
-        records=sum(ends.values()),
-        changes_delivered=delivered.changes,
-        delivered_twice=delivered.twice,
-        snapshot_rows=delivered.snapshot_rows,
-        stream=compare_streams(written, delivered),
-        agents=agents,
-        unreadable=len(unreadable),
-        unreadable_wanted=traces.unreadable,
-    )
-
-
-def _tell(stream: Stream, replays: Mapping[str, Replay], change: Change) -> None:
-    stream.add(change)
-    for one in replays.values():
-        one.apply(change)
-
-
-def _rows(operations: Iterable[Operation], settled: Mapping[int, bool]) -> dict[str, int]:
-    counts: Counter[str] = Counter()
-    for one in operations:
-        kept = settled[one.full_xid] if one.outcome == "unknown" else one.outcome == "committed"
-        counts[one.op if kept else "rolled_back"] += 1
-    return dict(sorted(counts.items()))
-
-
-def _reused(operations: Iterable[Operation]) -> int:
-    """Transaction numbers that a lost server gave out twice."""
-    begun: dict[int, set[int]] = {}
-    for one in operations:
-        begun.setdefault(one.full_xid, set()).add(one.intended_us)
-    return sum(len(times) > 1 for xid, times in begun.items() if xid)
-
-
-def _agent(session: Connection, rule: Rule, by_topic: Replay, by_log: Replay, commits: Mapping[int, int]) -> AgentFound:
+def found_of(
+    session: Connection, rule: Rule, by_topic: Replay, by_log: Replay, commits: Mapping[int, int]
+) -> AgentFound:
+    """What one agent has stored, against the replays of topic and log; `commits` are LSNs by transaction."""
     evidence = gather(session, rule, by_topic, by_log)
     with session.cursor() as cursor:
         alerts = read_alerts(cursor, PATH, rule.name, rule.version)

@@ -1,11 +1,10 @@
 """The line that a drill breaks: database, topic, slot, agents and alert store of its own, named by its run."""
 
-from contextlib import closing
-
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
 from lab.measure import fence
+from lab.slot import slot_at
 from lab.stack import process
 from lab.stack.agents import Agents
 from lab.stack.connect import wait_for_tasks
@@ -68,13 +67,8 @@ class Line:
 
     def slot(self) -> tuple[int | None, int | None]:
         """(LSN that the slot has confirmed, process that reads it); (None, None) without a slot."""
-        with closing(psycopg2.connect(self.lab())) as session, session.cursor() as cursor:
-            cursor.execute(
-                "SELECT (confirmed_flush_lsn - '0/0')::bigint, active_pid FROM pg_replication_slots "
-                "WHERE slot_name = %s",
-                [self.settings.slot],
-            )
-            return cursor.fetchone() or (None, None)
+        found = slot_at(self.lab(), self.settings.slot)
+        return (found.confirmed_lsn, found.reader) if found else (None, None)
 
     def wait_until_captured(self) -> int:
         """Wait until everything committed so far is in the topic; returns the LSN of the marker."""

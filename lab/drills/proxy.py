@@ -58,6 +58,12 @@ class Link:
         self._acceptor = threading.Thread(target=self._accept, name=f"link {self.port}", daemon=True)
         self._acceptor.start()
 
+    @property
+    def in_use(self) -> int:
+        """Connections that are open."""
+        with self._lock:
+            return sum(not pair.over for pair in self._pairs)
+
     def cut(self, how: Cut) -> int:
         """Begin to do so; returns the number of connections that were open."""
         with self._lock:

@@ -29,6 +29,10 @@ class Stream:
         self.snapshot_rows = 0
         self._seen: set[tuple[int, int, Op, Position]] = set()
 
+    def settle(self) -> None:
+        """Forget what was held against the other stream and found equal; what comes again is still known."""
+        self.by_user.clear()
+
     def add(self, change: Change) -> None:
         """Note one change; one that came before at the same position is counted, no more."""
         self.changes += 1
@@ -68,15 +72,19 @@ def compare_streams(written: Stream, delivered: Stream) -> StreamDifference:
 
 
 def with_snapshots(
-    changes: Iterable[Change], lsns: Sequence[int], interrupted: Mapping[int, Container[int]] | None = None
+    changes: Iterable[Change],
+    lsns: Sequence[int],
+    interrupted: Mapping[int, Container[int]] | None = None,
+    table: dict[int, Transaction] | None = None,
 ) -> Iterator[Change]:
     """Written changes, and at each LSN the table as a snapshot reads it there: by created_at, then id.
 
-    `changes` are in the order of their COMMIT records, as `lab.measure.reference.ordered` gives them. They hold
-    all that the table ever held. Of an `interrupted` snapshot, by its LSN, only these rows were delivered.
+    `changes` are in the order of their COMMIT records, as `lab.measure.reference.ordered` gives them. With what was in
+    the `table` before (by id; it is kept up to date) they hold all that the table ever held. Of an `interrupted`
+    snapshot, by its LSN, only these rows were delivered.
     """
     partly = interrupted or {}
-    table: dict[int, Transaction] = {}
+    table = {} if table is None else table
     waiting = sorted(lsns)
     for change in changes:
         while waiting and change.position.previous_commit_lsn > waiting[0]:

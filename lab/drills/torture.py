@@ -12,9 +12,9 @@ from contextlib import closing
 from pathlib import Path
 
 from lab.console import Progress
-from lab.drills.equality import judge
 from lab.drills.faults import Faults, Struck
 from lab.drills.line import Line
+from lab.drills.oracles import Oracles, judge
 from lab.drills.outcome import Torture, write
 from lab.drills.plan import Planned, plan
 from lab.drills.recovery import Freshness
@@ -47,9 +47,10 @@ class TortureDrill:
         """Load with faults, fence, compare."""
         settings = self._line.settings
         start_lsn = fence.current_lsn(self._line.lab())
+        oracles = Oracles(self._line, self._folder, start_lsn, self._faults.traces)
         planned = plan(settings.seed, settings.duration, [rule.name for rule in self._line.rules], self._rounds)
         self._load(planned)
-        found, unjudged = judge(self._line, self._folder, start_lsn, self._faults.traces)
+        found, unjudged = judge(self._line, oracles)
         return Torture(
             run_id=settings.run_id,
             command=f"twinpath drill torture --seed {settings.seed} --duration {settings.duration:g} "

@@ -133,6 +133,16 @@ class Writers:
         if self._failures:
             raise ServiceFault(f"{len(self._failures)} transactions failed: {self._failures[0]}")
 
+    @contextmanager
+    def fenced(self) -> Iterator[None]:
+        """Nobody is inside of a transaction, and the log holds all that they wrote; afterwards they go on."""
+        self.gate.close()
+        try:
+            self._log.flush()
+            yield
+        finally:
+            self.gate.open()
+
     @property
     def committed(self) -> int:
         """Row-level writes that were committed so far."""

@@ -27,6 +27,14 @@ def current_lsn(dsn: str) -> int:
     return int(lsn)
 
 
+def flushed_lsn(dsn: str) -> int:
+    """Up to where the write-ahead log is on the disk: a lost server goes on behind it, wherever it had been writing."""
+    with closing(psycopg2.connect(dsn)) as session, session.cursor() as cursor:
+        cursor.execute("SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint")
+        (lsn,) = cursor.fetchone() or (0,)
+    return int(lsn)
+
+
 def mark(dsn: str) -> int:
     """Write a marker into the log of the source database; returns its LSN."""
     with closing(psycopg2.connect(dsn)) as session, session, session.cursor() as cursor:

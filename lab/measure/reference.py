@@ -17,14 +17,18 @@ from twinpath.settings import Settings
 
 
 def topic_changes(
-    settings: Settings, ends: Mapping[int, int], decoder: EnvelopeDecoder, unreadable: list[str] | None = None
+    settings: Settings,
+    ends: Mapping[int, int],
+    decoder: EnvelopeDecoder,
+    unreadable: list[str] | None = None,
+    begins: Mapping[int, int] | None = None,
 ) -> Iterator[Change]:
-    """Every change in the topic below `ends`, partition by partition.
+    """Every change in the topic from `begins` (its start) to below `ends`, partition by partition.
 
     A record that cannot be read is noted in `unreadable`; without such a list it is a DecodeError.
     """
     for partition, end in sorted(ends.items()):
-        for record in records(settings, partition, 0, end):
+        for record in records(settings, partition, (begins or {}).get(partition, 0), end):
             try:
                 decoded = decoder.decode(record.key, record.value)
             except DecodeError as problem:

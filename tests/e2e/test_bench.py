@@ -15,7 +15,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from lab.bench import agent, batch, capture, latency, spark_stream
+from lab.bench import agent, batch, capture, latency, outage, spark_stream
 from lab.bench.pace import Pace
 from lab.bench.result import Result
 from lab.stack import kafka, process
@@ -202,6 +202,21 @@ def test_writers_are_measured_with_and_without_a_reader(stack: Stack) -> None:
         assert one["closed_per_s"] > 0
         assert one["open_postgres_cpu_us_per_commit"] > 0
     assert "connect_percent_of_a_core" in figures(found, "idle", "poll.interval.ms 5")
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("left_nothing")
+def test_commits_go_on_while_every_consumer_is_dead_and_all_of_them_are_judged_afterwards(stack: Stack) -> None:
+    pace = Pace(rate=300, seconds=5, settle_s=0, seed=3)
+    found = written(*outage.measure(stack, rounds=1, pace=pace, warm_up_s=1, parts=("outage",), **COMMON))
+    base, dead = (figures(found, "outage", variant) for variant in outage.VARIANTS)
+    for one in (base, dead):
+        assert one["failed_commits"] == 0
+        assert one["commit_ms_p99"] > 0
+    assert dead["wal_kept_bytes"] > 1_500 * 100, "the slot keeps the log of all that was committed"
+    assert dead["rows_drained"] == 1_501
+    assert dead["connect_up_s"] <= dead["captured_s"] <= dead["drained_s"]
+    assert {goal["id"] for goal in found["goals"]} == {"I6"}
 
 
 @pytest.mark.long

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lab.bench import agent, capture, latency
+from lab.bench import agent, capture, latency, outage
 from lab.bench.connectors import NEEDED, differing, ours, stock, turned
 from lab.bench.cpu import Usage, tree
 from lab.bench.drain import Look, counted, histogram, rates, stalls
@@ -176,6 +176,20 @@ def test_the_writers_latency_is_held_against_the_larger_of_two_allowances() -> N
     share = "commit p99 at 60 % of the highest rate, pipeline: share of what is allowed"
     assert found[share] == (True, [0.966667, 0.95])
     assert found["failed commits, pipeline"] == (True, [0.0, 0.0])
+
+
+def test_commits_beside_dead_consumers_are_held_against_commits_that_nobody_reads() -> None:
+    result = Result("outage", "abc", "twinpath bench outage", 7, {})
+    for number, (base, dead) in enumerate(((2.0, 1.8), (4.0, 6.6)), 1):  # allowed: 4 ms, 6 ms
+        for name, p99 in ((outage.NOBODY, base), (outage.DEAD, dead)):
+            result.add(outage.PART, name, number, {outage.P99: p99, "failed_commits": 0}, CALM)
+    outage.judge(result)
+    assert [(goal.id, goal.text, goal.ok, goal.measured.rounds) for goal in result.goals] == [
+        ("I6", "commit p99, all consumers dead: share of what is allowed", False, [0.45, 1.1]),
+        ("I6", "failed commits, all consumers dead", True, [0.0, 0.0]),
+    ]
+    ratio = result.estimates["outage: all consumers dead / nobody reads, no slot, commit_ms_p99"]
+    assert ratio.rounds == [0.9, 1.65]
 
 
 def test_goals_of_the_agent_are_held_against_its_own_limits() -> None:

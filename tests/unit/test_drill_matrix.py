@@ -15,6 +15,7 @@ from lab.drills.matrix import page, result, runner
 from lab.drills.matrix.registry import MATRIX, chosen, shard
 from lab.drills.matrix.result import Result, commit_p99_ratio
 from lab.drills.matrix.scene import Check
+from lab.drills.matrix.soaked import Fence, Sample, memory_of
 from tests.unit.test_drill_verdict import agent, torture
 from twinpath.errors import ConfigurationError
 from twinpath.settings import ROOT
@@ -48,7 +49,7 @@ def drilled(name: str = "F06", seed: int = 7, **changed: Any) -> Result:
 
 
 def test_the_registry_holds_each_fault_of_the_matrix_once_and_in_order() -> None:
-    assert [one.name for one in MATRIX] == [f"F{number:02}" for number in range(1, 32)]
+    assert [one.name for one in MATRIX] == [f"F{number:02}" for number in range(1, 33)]
 
 
 def test_each_fault_is_drilled_or_proved_by_tests_that_exist() -> None:
@@ -65,6 +66,8 @@ def test_all_has_as_many_seeds_as_the_matrix_wants_and_a_named_fault_has_one() -
     assert seeds["F01"] == seeds["F06"] == seeds["F07"] == seeds["F10"] == seeds["F13"] == 5
     assert seeds["F11"] == seeds["F16"] == 1
     assert "F04" not in seeds, "a test proves it"
+    assert "F32" not in seeds, "an hour of its own"
+    assert Counter(drill.name for drill, _ in chosen(["all", "F32", "F06"], 7)) == seeds + Counter(["F32"])
     assert [(drill.name, seed) for drill, seed in chosen(["F06", "F01"], 3)] == [("F06", 3), ("F01", 3)]
 
 
@@ -178,8 +181,16 @@ def test_the_committed_page_is_what_its_results_make() -> None:
     assert (results / "drills.md").read_text() == page.page(results / "drills"), "twinpath drill table --into ..."
 
 
+def test_a_drill_is_as_long_as_it_wants_to_be_unless_the_user_says_otherwise() -> None:
+    ((fault, _), (soak, _)) = chosen(["F06", "F32"], 7)
+    assert [runner.Options().seconds(one) for one in (fault, soak)] == [30.0, 3_600.0]
+    assert [runner.Options(duration_s=180.0).seconds(one) for one in (fault, soak)] == [180.0, 180.0]
+
+
 def test_a_result_is_read_back_as_it_was_and_something_else_is_refused(tmp_path: Path) -> None:
-    one = drilled(commit_p99_ratio=None)
+    fences = [Fence(1, 60.0, 4.5, rows=18_000, alerts={"spending": 6})]
+    memory = [memory_of("spending", [Sample(0.0, 1, 60.0), Sample(10.0, 1, 61.0)])]
+    one = drilled(commit_p99_ratio=None, fences=fences, memory=memory)
     path = result.write(one, tmp_path)
     assert result.read(path) == one
     path.write_text("{}")

@@ -76,6 +76,25 @@ def test_a_snapshot_shows_the_table_as_it_was_at_its_place_in_the_log() -> None:
     assert [one.op for one in with_snapshots(changes[:1], [50])] == ["c", "r"]
 
 
+def test_what_came_before_is_still_in_the_table_that_a_later_snapshot_reads() -> None:
+    table: dict[int, Transaction] = {}
+    assert [one.op for one in with_snapshots([change("c", 1, 10), change("c", 2, 20)], [], table=table)] == ["c", "c"]
+    told = list(with_snapshots([change("d", 2, 30), change("c", 3, 60)], [50], table=table))
+    assert [(one.op, one.tx_id) for one in told] == [("d", 2), ("r", 1), ("c", 3)]
+    assert sorted(table) == [1, 3]
+
+
+def test_what_was_found_equal_is_forgotten_and_known_when_it_comes_again() -> None:
+    first, second = change("c", 1, 10), change("c", 2, 20)
+    written, delivered = stream(first), stream(first)
+    for one in (written, delivered):
+        one.settle()
+        one.add(second)
+    delivered.add(first)
+    assert compare_streams(written, delivered) == StreamDifference([], [], [])
+    assert (delivered.changes, delivered.twice) == (3, 1)
+
+
 def test_of_an_interrupted_snapshot_only_the_rows_that_arrived_are_told() -> None:
     changes = [change("c", number, 10) for number in (1, 2, 3)]
     told = list(with_snapshots(changes, [50, 60], {50: frozenset({1, 3})}))

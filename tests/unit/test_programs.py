@@ -165,9 +165,11 @@ def test_an_operation_log_is_read_back_and_a_torn_line_is_named(tmp_path: Path) 
     log.write([one, msgspec.structs.replace(one, sequence=1)])
     log.close()
     assert [found.sequence for found in read_operations(path)] == [0, 1]
+    assert [found.sequence for found in read_operations(path, behind=1)] == [1]
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(ConfigurationError, match="line 2 is no operation"):
-        list(read_operations(path))
+    for behind in (0, 1):
+        with pytest.raises(ConfigurationError, match="line 2 is no operation"):
+            list(read_operations(path, behind))
 
 
 def test_rows_that_a_savepoint_undid_are_marked_and_give_no_id() -> None:

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 
@@ -35,14 +36,15 @@ def postgres_restarted(scene: Scene) -> None:
     blows = [
         lambda: scene.faults.restart_postgres(signal.SIGQUIT),
         lambda: scene.faults.restart_postgres(signal.SIGINT),
-        lambda: _end_walsender(scene),
+        lambda: end_walsender(scene),
     ]
     scene.rng.shuffle(blows)
     for one in blows:
         scene.blow(one)
 
 
-def _end_walsender(scene: Scene) -> Struck:
+def end_walsender(scene: Scene) -> Struck:
+    """The process that sends the log to Connect is told to end."""
     scene.faults.wait_until_delivering()
     reader = at_work(lambda: scene.line.slot()[1], "Connect reads the slot")
     struck = scene.faults.begun("walsender")
@@ -99,20 +101,28 @@ def alert_store_locked(scene: Scene) -> None:
     """F28: nobody reads or writes `alert_log` for a minute: agents wait, keep their group and do not grow."""
     before = {rule: _memory_mb(scene, rule) for rule in scene.rules}
     grown: dict[str, float] = {}
-    session = scene.line.alerts()
+
+    def look() -> None:
+        grown.update({rule: round(_memory_mb(scene, rule) - before[rule], 1) for rule in scene.rules})
+
+    scene.blow(lambda: lock_alerts(scene, LOCKED_S, look))
+    scene.check("I8", f"agents grow by less than {GROWN_MB:.0f} MB", max(grown.values()) < GROWN_MB, f"{grown} MB")
+    handed_back = [rule for rule in scene.rules if "handed back" in _log(scene, rule)]
+    scene.check("I8", "agents keep their place in the group", not handed_back, f"handed back: {handed_back}")
+
+
+def lock_alerts(scene: Scene, seconds: float, at_the_end: Callable[[], object] = lambda: None) -> Struck:
+    """Nobody reads or writes `alert_log` for so many seconds; then something may be done before it is let go."""
 
     def lock() -> None:
         session.cursor().execute("LOCK TABLE alert_log IN ACCESS EXCLUSIVE MODE")
 
     def release() -> None:
-        grown.update({rule: round(_memory_mb(scene, rule) - before[rule], 1) for rule in scene.rules})
+        at_the_end()
         session.rollback()
 
-    with closing(session):
-        scene.blow(lambda: scene.hold("alert store locked", LOCKED_S, lock, release))
-    scene.check("I8", f"agents grow by less than {GROWN_MB:.0f} MB", max(grown.values()) < GROWN_MB, f"{grown} MB")
-    handed_back = [rule for rule in scene.rules if "handed back" in _log(scene, rule)]
-    scene.check("I8", "agents keep their place in the group", not handed_back, f"handed back: {handed_back}")
+    with closing(scene.line.alerts()) as session:
+        return scene.hold("alert store locked", seconds, lock, release)
 
 
 def _memory_mb(scene: Scene, rule: str) -> float:

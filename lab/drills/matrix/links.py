@@ -6,7 +6,7 @@ from functools import partial
 
 from pydantic import SecretStr
 
-from lab.drills.faults import Struck, back
+from lab.drills.faults import Struck, at_work, back
 from lab.drills.matrix.scene import Scene
 from lab.drills.proxy import CUTS, Cut, Link
 from lab.stack import connect, process
@@ -14,6 +14,7 @@ from lab.stack.stack import Stack
 from twinpath.settings import LOOPBACK
 
 CUT_S = 8.0
+LINKS = ("PostgreSQL to Connect", "Connect to broker", "broker to agents", "agents to alert store")
 
 
 class Links:
@@ -21,12 +22,9 @@ class Links:
 
     def __init__(self, stack: Stack) -> None:
         from_connect, from_agents = process.free_ports(2)
-        self.of = {
-            "PostgreSQL to Connect": Link(stack.settings.pgport),
-            "Connect to broker": Link(from_connect),
-            "broker to agents": Link(from_agents),
-            "agents to alert store": Link(stack.settings.pgport),
-        }
+        pgport = stack.settings.pgport
+        targets = (pgport, from_connect, from_agents, pgport)
+        self.of = {name: Link(target) for name, target in zip(LINKS, targets, strict=True)}
         stack.kafka.further = {from_connect: self.port("Connect to broker"), from_agents: self.port("broker to agents")}
 
     def port(self, name: str) -> int:
@@ -58,14 +56,14 @@ def cuttable(stack: Stack) -> Iterator[Links]:
 def links_cut(scene: Scene) -> None:
     """F20: each link once, each in another way; five seeds come to every way on every link."""
     links: Links = scene.stage
-    _go_through(scene, links)
+    go_through(scene, links)
     for number, name in enumerate(links.of):
         how = CUTS[(number + scene.line.settings.seed) % len(CUTS)]
-        scene.blow(partial(_cut, scene, name, links.of[name], how))
+        scene.blow(partial(cut_link, scene, name, links.of[name], how))
 
 
-def _go_through(scene: Scene, links: Links) -> None:
-    """Connector and agents begin to use the proxies."""
+def go_through(scene: Scene, links: Links) -> None:
+    """Connector and agents begin to use the proxies; an agent that is started again later does so, too."""
     settings = scene.line.settings
     config = connect.connector_config(scene.home, settings) | {
         "database.port": str(links.port("PostgreSQL to Connect")),
@@ -81,7 +79,7 @@ def _go_through(scene: Scene, links: Links) -> None:
             "alerts_dsn": SecretStr(dsn),
         }
     )
-    agents = scene.stack.agents(through)
+    scene.line.agents = agents = scene.stack.agents(through)
     for rule in scene.rules:
         agents.stop(rule)
         agents.start(rule)
@@ -90,14 +88,16 @@ def _go_through(scene: Scene, links: Links) -> None:
     scene.faults.wait_until_delivering()
 
 
-def _cut(scene: Scene, name: str, link: Link, how: Cut) -> Struck:
+def cut_link(scene: Scene, name: str, link: Link, how: Cut, seconds: float = CUT_S) -> Struck:
+    """One link, when it is in use, for so many seconds."""
+    at_work(lambda: link.in_use > 0, f"the link {name} is in use")
     open_before = 0
 
     def cut() -> None:
         nonlocal open_before
         open_before = link.cut(how)
 
-    struck = scene.hold(f"{name}: {how}", CUT_S, cut, link.mend)
+    struck = scene.hold(f"{name}: {how}", seconds, cut, link.mend)
     struck.acted = open_before > 0
     struck.evidence = f"{open_before} connections, {struck.evidence}"
     return back(struck)

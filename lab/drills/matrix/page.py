@@ -31,6 +31,8 @@ LEGEND = """
   agent within a second.
 - *Commit p99 ratio*: of the writers' commits in the fault to those before. It comes from a few hundred commits on a
   machine that PostgreSQL, Kafka, Connect, agents and writers share; it is shown, not judged.
+- F32 has no fault of its own: it draws from ten kinds, 20 to 40 s apart, some of them while the line still recovers
+  from the one before. *Recovery* is that of the blows that struck a line at rest. What its fences found stands below.
 - `-`: not measured. A fault that leaves the line broken has nothing to compare: it must be named by `twinpath doctor`
   within 30 s.
 """

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple
 
 from lab.drills.held_work import HeldWork
-from lab.drills.matrix import agents, database, disks, links, messages, processes, slot, snapshot
+from lab.drills.matrix import agents, database, disks, links, messages, processes, slot, snapshot, soak
 from lab.drills.matrix.scene import Scene
 from lab.drills.work import BULKS, RECIPES, Recipe, Work
 from lab.drills.writers import WRITERS
@@ -21,7 +21,8 @@ class Drill(NamedTuple):
 
     `act` breaks the line while it is written to; `afterwards` is done when everything was compared. With a `stage`
     the drill has a stack of its own, on which the stage stands as long as the drill runs. A drill that is not `judged`
-    leaves the line broken: nothing is compared, its checks decide. Without `act`, `proved_by` names what proves it.
+    leaves the line broken: nothing is compared, its checks decide. Without `act`, `proved_by` names what proves it. The
+    load is `duration_s` long at least. What is not `in_all` is run only when it is named.
     """
 
     name: str
@@ -39,6 +40,8 @@ class Drill(NamedTuple):
     afterwards: Callable[[Scene], None] | None = None
     recipes: Sequence[Recipe] = RECIPES
     held: bool = False
+    duration_s: float = 30.0
+    in_all: bool = True
 
     def more_work(self, seed: int) -> list[Work]:
         """Writers beside the usual ones: they hold their transactions open."""
@@ -189,15 +192,21 @@ MATRIX = (
         "F31", "a second connector on the slot", "I10", "the second is refused, the first goes on",
         slot.two_connectors,
     ),
+    Drill(
+        "F32", "soak: a fault of any kind each 20 to 40 s, for an hour", "I1-I4, I7-I9", "all hold at every fence",
+        soak.soak, server_stays=False, stage=links.cuttable, duration_s=3_600.0, in_all=False,
+    ),
 )  # fmt: skip
 
 
 def chosen(names: Sequence[str], seed: int) -> list[tuple[Drill, int]]:
     """Drills that can be run, with their seeds: `all` has as many seeds as the matrix wants, a named one has one."""
     runnable = {one.name: one for one in MATRIX if one.act is not None}
-    if "all" in names:
-        return [(one, seed + more) for one in runnable.values() for more in range(one.seeds)]
-    return [(runnable[name], seed) for name in names]
+    whole = [one for one in runnable.values() if one.in_all] if "all" in names else []
+    named = [runnable[name] for name in names if name != "all"]
+    return [(one, seed + more) for one in whole for more in range(one.seeds)] + [
+        (one, seed) for one in named if one not in whole
+    ]
 
 
 def shard(runs: Sequence[tuple[Drill, int]], number: int, count: int) -> list[tuple[Drill, int]]:

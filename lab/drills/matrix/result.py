@@ -10,6 +10,7 @@ import msgspec
 from lab.drills.equality import Found
 from lab.drills.faults import Struck
 from lab.drills.matrix.scene import Check
+from lab.drills.matrix.soaked import AgentMemory, Fence
 from lab.drills.outcome import LEAST_ROWS, Verdict
 from lab.runs import write_whole
 from twinpath.errors import ConfigurationError
@@ -22,7 +23,7 @@ class Result(msgspec.Struct):
 
     `stopped` says what ended it before its time; `unjudged` why nothing was compared. `rows_in_fault` counts row-level
     writes from the first blow until the line was fresh after the last; `commit_p99_ratio` is that of the time in the
-    fault to that before, None when there were too few commits.
+    fault to that before, None when there were too few commits. `fences` and `memory` are a soak's.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Result(msgspec.Struct):
     unjudged: str = ""
     stopped: str = ""
     environment: dict[str, Any] = {}
+    fences: list[Fence] = []
+    memory: list[AgentMemory] = []
 
     @property
     def rows(self) -> int:

@@ -8,36 +8,38 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import psycopg2
-from kafka.errors import KafkaError
 
 from lab.console import Progress
-from lab.drills.equality import Found, judge
+from lab.drills.equality import Found
 from lab.drills.line import Line
 from lab.drills.matrix.registry import Drill
 from lab.drills.matrix.result import Result, commit_p99_ratio, path_of, read, write
-from lab.drills.matrix.scene import Scene
+from lab.drills.matrix.scene import TROUBLE, Scene
+from lab.drills.oracles import judge
 from lab.drills.writers import Writers
 from lab.measure import fence
 from lab.runs import RUNS, new_run
 from lab.stack.stack import Stack, private_stack, running_stack
 from lab.surroundings import environment
-from twinpath.errors import TwinpathError, first_line
+from twinpath.errors import first_line
 from twinpath.settings import run_settings
 
 RESULTS = RUNS / "drills"
-RATE, DURATION_S, ROUNDS = 300, 30.0, 3
+RATE, ROUNDS = 300, 3
 WARM_UP_S = 8.0
-TROUBLE = (TwinpathError, psycopg2.Error, KafkaError)
 
 
 class Options(NamedTuple):
-    """How each drill is run; `duration_s` is the least length of the load."""
+    """How each drill is run; `duration_s` is the least length of the load, each drill's own when left out."""
 
     rate: int = RATE
-    duration_s: float = DURATION_S
+    duration_s: float | None = None
     rounds: int = ROUNDS
     keep: bool = False
+
+    def seconds(self, drill: Drill) -> float:
+        """The least length of a drill's load."""
+        return drill.duration_s if self.duration_s is None else self.duration_s
 
 
 def run_all(
@@ -90,7 +92,7 @@ def _staged(drill: Drill, stack: Stack) -> Iterator[Any]:
 def run_one(stack: Stack, drill: Drill, seed: int, options: Options, stage: Any = None) -> Result:
     """One drill with one seed on one stack, of which a drill before may have left a part down."""
     run_id, folder = new_run()
-    wanted = {"seed": seed, "rate": options.rate, "duration": options.duration_s}
+    wanted = {"seed": seed, "rate": options.rate, "duration": options.seconds(drill)}
     line = Line(stack, run_settings(stack.settings.model_copy(update=wanted), run_id))
     result = None
     try:
@@ -113,13 +115,12 @@ def _drilled(line: Line, folder: Path, drill: Drill, options: Options, stage: An
     dsn = line.stack.credentials.dsn("twinpath_writer", settings.source_database)
     more = drill.more_work(settings.seed)
     writers = Writers(dsn, folder, settings.seed, settings.rate, more, drill.recipes)
-    scene = Scene(line, writers, folder, options.rounds, stage)
-    start_lsn = fence.current_lsn(line.lab())
+    scene = Scene(line, writers, folder, options.rounds, fence.current_lsn(line.lab()), stage)
     stopped = _load(scene, drill, settings.duration)
     found: Found | None = None
     unjudged = ""
     if drill.judged:
-        found, unjudged = judge(line, folder, start_lsn, scene.faults.traces)
+        found, unjudged = scene.unequal or judge(line, scene.oracles)
     if drill.afterwards is not None and not stopped:
         stopped = _stopped_by(partial(drill.afterwards, scene))
     ratio = commit_p99_ratio(writers.commits, scene.began_s or 0.0, scene.ended_s or 0.0)
@@ -132,6 +133,8 @@ def _drilled(line: Line, folder: Path, drill: Drill, options: Options, stage: An
         found=found,
         commit_p99_ratio=ratio,
         unjudged=unjudged,
+        fences=scene.fences,
+        memory=scene.memory,
     )
 
 
@@ -141,7 +144,7 @@ def _result(drill: Drill, seed: int, options: Options, *, run_id: str = "", stop
         name=drill.name,
         seed=seed,
         command=f"twinpath drill {drill.name} --seed {seed} --rate {options.rate} "
-        f"--duration {options.duration_s:g} --rounds {options.rounds}",
+        f"--duration {options.seconds(drill):g} --rounds {options.rounds}",
         run_id=run_id,
         rate=options.rate,
         writers={},

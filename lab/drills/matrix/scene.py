@@ -9,23 +9,29 @@ from typing import Any
 
 import msgspec
 import psutil
+import psycopg2
+from kafka.errors import KafkaError
 
 from lab.console import Progress
 from lab.doctor import checks
 from lab.doctor.hop import Hop
+from lab.drills.equality import Found
 from lab.drills.faults import Faults, Struck, back
 from lab.drills.line import Line
+from lab.drills.matrix.soaked import AgentMemory, Fence
+from lab.drills.oracles import Oracles
 from lab.drills.recovery import Freshness
 from lab.drills.writers import Writers
 from lab.slot import slot_at
 from lab.stack import process
 from lab.stack.stack import Stack
-from twinpath.errors import ServiceFault
+from twinpath.errors import ServiceFault, TwinpathError
 
 PAUSE_S = (1.0, 3.0)  # before each blow
 RECOVERY_TIMEOUT_S = 120.0
 LOUD_S = 30.0  # invariant I10
 LASTS_S = 15.0
+TROUBLE = (TwinpathError, psycopg2.Error, KafkaError)
 
 
 class Check(msgspec.Struct):
@@ -40,7 +46,9 @@ class Check(msgspec.Struct):
 class Scene:
     """One drill on one line."""
 
-    def __init__(self, line: Line, writers: Writers, folder: Path, rounds: int, stage: Any = None) -> None:
+    def __init__(
+        self, line: Line, writers: Writers, folder: Path, rounds: int, start_lsn: int, stage: Any = None
+    ) -> None:
         self.line = line
         self.stack = line.stack
         self.home = line.stack.home
@@ -49,9 +57,13 @@ class Scene:
         self.rounds = rounds
         self.stage = stage  # what the stage of the drill gave: see registry.Drill
         self.faults = Faults(line, writers)
+        self.oracles = Oracles(line, folder, start_lsn, self.faults.traces)
         self.rng = Random(f"matrix/{line.settings.seed}")  # noqa: S311  a seeded number is the point
         self.struck: list[Struck] = []
         self.checks: list[Check] = []
+        self.fences: list[Fence] = []  # of a soak, as its memory
+        self.memory: list[AgentMemory] = []
+        self.unequal: tuple[Found | None, str] | None = None  # of a fence that did not hold
         self.began_s: float | None = None  # of the load: the first blow, and when the line was fresh after the last
         self.ended_s: float | None = None
         self.rows_before = 0
@@ -68,9 +80,10 @@ class Scene:
         """Row-level writes that were committed from the first blow until the line was fresh after the last one."""
         return max(0, self._rows_after - self.rows_before) + self.rows_elsewhere
 
-    def blow(self, strike: Callable[[], Struck], *, recovers: bool = True) -> Struck:
+    def blow(self, strike: Callable[[], Struck], *, recovers: bool = True, at_once: bool = False) -> Struck:
         """Wait a seeded moment, strike, and wait until the line is fresh again; ServiceFault when it does not come."""
-        self.pass_time(self.rng.uniform(*PAUSE_S))
+        if not at_once:
+            self.pass_time(self.rng.uniform(*PAUSE_S))
         if self.began_s is None:
             self.began_s, self.rows_before = self.writers.seconds(), self.writers.committed
         struck = strike()
