@@ -23,6 +23,7 @@ class Freshness:
     def __init__(self, line: Line) -> None:
         self._line = line
         self._decoder = EnvelopeDecoder(line.settings.envelope())
+        self._last: dict[str, tuple[float, float | None]] = {}  # rule: newest stamp of a record; when it changed, by us
         servers = line.settings.kafka_bootstrap_servers
         self._consumer = Consumer({"bootstrap.servers": servers, "group.id": "twinpath-freshness", "log_level": 0})
 
@@ -62,8 +63,18 @@ class Freshness:
             return f"owns {found['partitions']:.0f} of {settings.topic_partitions} partitions"
         if found["lag_records"] > settings.rate * FRESH_S:
             return f"{found['lag_records']:.0f} records behind"
-        silent_s = time.time() - found["last_record_timestamp_seconds"]
-        return f"read nothing for {silent_s:.1f} s" if silent_s > FRESH_S else None
+        return self._silent(rule, found["last_record_timestamp_seconds"])
+
+    def _silent(self, rule: str, stamp: float) -> str | None:
+        """That an agent reads nothing, by our clock: its own may be wrong."""
+        now = time.monotonic()
+        former, changed = self._last.get(rule, (None, None))
+        if stamp != former:
+            changed = None if former is None else now
+            self._last[rule] = (stamp, changed)
+        if changed is None:
+            return "read nothing since the first look"
+        return f"read nothing for {now - changed:.1f} s" if now - changed > FRESH_S else None
 
     def records(self) -> int:
         """Records in the topic; 0 when that cannot be seen."""
