@@ -26,7 +26,7 @@ A_COMMAND = re.compile(
 LEAST_REASON = 4  # words
 ELSEWHERE = {  # names in capitals that are no setting of ours -> whose they are
     "PGUSER": "libpq",
-    "PGPASSWORD": "libpq",
+    "PGPASSWORD": "libpq",  # pragma: allowlist secret
     "PGTZ": "libpq",
     "ON_ERROR_STOP": "psql",
     "NO_COLOR": "a custom of terminal programs",
