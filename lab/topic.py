@@ -1,6 +1,8 @@
 """Reading the topic of the changes from beside it, on kafka-python: no consumer group, nothing committed."""
 
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
@@ -11,6 +13,7 @@ from twinpath.errors import ChangeLogUnavailable, ServiceFault
 from twinpath.settings import Settings
 
 IDLE_MS = 20_000
+POLL_MS = 200
 
 
 def open_consumer(settings: Settings, idle_ms: float = float("inf")) -> KafkaConsumer:
@@ -46,22 +49,30 @@ def one_record(settings: Settings, ends: Mapping[int, int]) -> tuple[bytes, byte
 
 
 def records(settings: Settings, partition: int, begin: int, end: int) -> Iterator[Any]:
-    """The records of one partition with offsets in [begin, end) that are there still.
-
-    ServiceFault when they stop coming before the end.
-    """
+    """The records of one partition of our topic with offsets in [begin, end) that are there still."""
     place = TopicPartition(settings.topic, partition)
-    consumer = open_consumer(settings, IDLE_MS)
-    try:
+    with closing(open_consumer(settings)) as consumer:
         begin = max(begin, consumer.beginning_offsets([place])[place])
-        if begin >= end:
-            return
-        consumer.assign([place])
-        consumer.seek(place, begin)
-        for record in consumer:
-            yield record
-            if record.offset + 1 >= end:
-                return
-        raise ServiceFault(f"topic {settings.topic} partition {partition} ended before offset {end}")
-    finally:
-        consumer.close()
+        if begin < end:
+            consumer.assign([place])
+            yield from between(consumer, place, begin, end)
+
+
+def between(consumer: KafkaConsumer, place: TopicPartition, begin: int, end: int) -> Iterator[Any]:
+    """The records of [begin, end) of a partition that is assigned; compaction leaves holes, so the position decides.
+
+    ChangeLogUnavailable when they stop coming before the end.
+    """
+    consumer.seek(place, begin)
+    at, since = begin, time.monotonic()
+    while at < end:
+        for record in consumer.poll(timeout_ms=POLL_MS).get(place, []):
+            if record.offset < end:
+                yield record
+        if (now_at := consumer.position(place)) > at:
+            at, since = now_at, time.monotonic()
+        elif time.monotonic() - since > IDLE_MS / 1000:
+            raise ChangeLogUnavailable(
+                f"topic {place.topic} partition {place.partition}: nothing came at offset {at} for "
+                f"{IDLE_MS / 1000:.0f} s, wanted all below {end}"
+            )

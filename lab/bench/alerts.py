@@ -17,7 +17,6 @@ from lab.bench.pace import SLACK_S, USERS, Pace, keep
 from lab.bench.result import Figure, Result, flat
 from lab.bench.rounds import in_turn
 from lab.bench.statistics import percentiles
-from lab.measure import fence
 from lab.measure.latency import HOPS, read_samples
 from twinpath.detection.rules import configured
 
@@ -63,13 +62,7 @@ def _agent(bed: Bed, segment: Segment, pace: Pace) -> tuple[Samples, Usage, Comm
         commits = pace.write(bed, segment)
     rule = configured("spending", PARAMETERS)
     segment.wait(lambda: segment.arrived() >= commits.committed, "every commit was in the topic", SLACK_S)
-    fence.wait_for_checkpoints(
-        segment.dsn(segment.settings.alerts_database),
-        segment.scope.topic_id(),
-        [(rule.name, rule.version)],
-        fence.end_offsets(segment.settings),
-        SLACK_S,
-    )
+    segment.wait_until_judged([rule], SLACK_S)
     return _samples(segment, LATENCY), usage, commits
 
 

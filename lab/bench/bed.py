@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
@@ -19,7 +19,7 @@ from lab.stack import connect, process
 from lab.stack.agents import Agents
 from lab.stack.scope import Scope
 from lab.stack.stack import Stack
-from twinpath.detection.rules import RULES
+from twinpath.detection.rules import RULES, Rule
 from twinpath.errors import ServiceFault
 from twinpath.settings import ROOT, Settings, run_settings
 
@@ -85,6 +85,13 @@ class Segment:
     def arrived(self) -> int:
         """Records in the topic."""
         return sum(fence.end_offsets(self.settings).values())
+
+    def wait_until_judged(self, rules: Iterable[Rule], timeout_s: float, dsn: str | None = None) -> None:
+        """Wait until the agents of these rules have checkpointed all that is in the topic; `dsn` of another store."""
+        ends = fence.end_offsets(self.settings)
+        names = [(rule.name, rule.version) for rule in rules]
+        dsn = dsn or self.dsn(self.settings.alerts_database)
+        fence.wait_for_checkpoints(dsn, self.scope.topic_id(), names, ends, timeout_s)
 
     def wait(self, condition: Callable[[], Any], what: str, timeout_s: float = CONNECTOR_TIMEOUT_S) -> Any:
         """The first true value of `condition`; ServiceFault when the deadline passes."""

@@ -6,7 +6,6 @@ from lab.bench.envelopes import Stream, publish
 from lab.bench.result import Figure, Result
 from lab.bench.rounds import in_turn
 from lab.bench.throughput import RULE
-from lab.measure import fence
 from lab.scrape import Metrics
 from twinpath.detection.rules import RULES
 
@@ -31,7 +30,7 @@ def measure(bed: Bed, result: Result, users: int, many: int, alert_share: float,
             empty = memory_mb(agent)
             with bed.metered() as usage:
                 publish(stream, segment.settings)
-                _wait_until_stored(segment)
+                segment.wait_until_judged([RULES[RULE]], TIMEOUT_S)
             metrics = _counted(segment, running)
             figures = {"users": stream.users, "payments_each": EACH[name], **memory_mb(agent)}
             figures |= _kept(segment, figures, empty, metrics)
@@ -39,13 +38,6 @@ def measure(bed: Bed, result: Result, users: int, many: int, alert_share: float,
             running.stop()
         result.add(PART, name, number, figures, usage)
         bed.progress.say(f"{PART}, round {number}, {name}: {figures['rss_mb']:.0f} MB for {stream.users} users")
-
-
-def _wait_until_stored(segment: Segment) -> None:
-    rule = RULES[RULE]
-    dsn, topic_id = segment.dsn(segment.settings.alerts_database), segment.scope.topic_id()
-    ends = fence.end_offsets(segment.settings)
-    fence.wait_for_checkpoints(dsn, topic_id, [(rule.name, rule.version)], ends, TIMEOUT_S)
 
 
 def _counted(segment: Segment, running: Running) -> Metrics:

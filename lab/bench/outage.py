@@ -85,7 +85,7 @@ def _die(bed: Bed, segment: Segment, seed: int) -> int:
     fill(segment, 1, 1, USERS, seed)
     segment.wait(lambda: segment.arrived() >= 1, "the first change was in the topic")
     connect.wait_for_offset(segment.settings)
-    _judged(segment)
+    segment.wait_until_judged(RULES.values(), SLACK_S)
     for rule in RULES:
         segment.agents.kill(rule)
     return 1
@@ -120,22 +120,13 @@ def _drain(bed: Bed, segment: Segment, rows: int) -> dict[str, Figure]:
     with Topic(segment.settings) as topic:
         segment.wait(lambda: topic.records() >= rows, "every commit was in the topic", timeout_s)
     captured = time.monotonic()
-    _judged(segment, timeout_s)
+    segment.wait_until_judged(RULES.values(), timeout_s)
     return {
         "connect_up_s": round(answered - began, 1),
         "captured_s": round(captured - began, 1),
         "drained_s": round(time.monotonic() - began, 1),
         "rows_drained": rows,
     }
-
-
-def _judged(segment: Segment, timeout_s: float = SLACK_S) -> None:
-    """Wait until both agents have checkpointed all that is in the topic."""
-    ends = fence.end_offsets(segment.settings)
-    rules = [(rule.name, rule.version) for rule in RULES.values()]
-    fence.wait_for_checkpoints(
-        segment.dsn(segment.settings.alerts_database), segment.scope.topic_id(), rules, ends, timeout_s
-    )
 
 
 def _have_connect(bed: Bed) -> None:

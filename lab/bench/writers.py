@@ -16,7 +16,6 @@ from lab.bench.machine import fsyncs_per_s
 from lab.bench.result import Figure, Result, flat
 from lab.bench.rounds import in_turn
 from lab.bench.second import Second, second_server
-from lab.measure import fence
 from twinpath.detection.rules import RULES
 
 PART = "writers"
@@ -108,6 +107,4 @@ def _caught_up(live: Segment | None, dsn: str, commits: int) -> None:
     if live is None:
         return
     live.wait(lambda: live.arrived() >= commits, "every commit was in the topic", TIMEOUT_S)
-    ends = fence.end_offsets(live.settings)
-    rules = [(rule.name, rule.version) for rule in RULES.values()]
-    fence.wait_for_checkpoints(dsn, live.scope.topic_id(), rules, ends, TIMEOUT_S)
+    live.wait_until_judged(RULES.values(), TIMEOUT_S, dsn)

@@ -55,8 +55,7 @@ def _roles(view: View) -> Finding:
 
 
 SLOT = """
-SELECT coalesce(plugin, 'none, it is physical'), coalesce(database, 'none'), coalesce(wal_status, 'unknown'),
-       pg_size_pretty(pg_current_wal_lsn() - restart_lsn), active_pid, usename, application_name
+SELECT coalesce(plugin, 'none, it is physical'), coalesce(database, 'none'), usename, application_name
 FROM pg_replication_slots LEFT JOIN pg_stat_activity ON pid = active_pid WHERE slot_name = %s
 """
 
@@ -69,26 +68,24 @@ def _slot(view: View) -> Finding:
         found = cursor.fetchone()
         ours = read_slot(cursor, name)
     stored = stored_offset(view.settings)
-    if found is None and stored is None:
+    if ours is None and stored is None:
         return broken(f"no replication slot {name}, and no connector has read one yet")
-    if found is None:
+    if found is None or ours is None:
         return broken(f"no replication slot {name}", RESYNC, RESYNC_NOTE)
-    another = _of_another(view, *found)
+    if ours.lost:
+        return broken(f"{name}: WAL lost, it fell behind max_slot_wal_keep_size", RESYNC, RESYNC_NOTE)
+    another = _of_another(view, ours.reader, *found)
     if another is not None:
         return another
     lacking = gap(name, ours, stored)
     if lacking is not None:
         return broken(lacking.words, RESYNC, RESYNC_NOTE)
-    return holds(f"{name}: WAL {found[2]}, {found[3]} kept")
+    return holds(f"{name}: WAL {ours.wal_status}, {ours.kept} kept")
 
 
-def _of_another(
-    view: View, plugin: str, of_database: str, wal_status: str, _kept: str, pid: int | None, user: str, program: str
-) -> Finding | None:
-    """A slot that cannot serve our connector: lost, made by somebody else, or read by somebody else."""
+def _of_another(view: View, pid: int | None, plugin: str, of_database: str, user: str, program: str) -> Finding | None:
+    """A slot that somebody else made, or reads."""
     name, database = view.settings.slot, view.settings.source_database
-    if wal_status == "lost":
-        return broken(f"{name}: WAL lost, it fell behind max_slot_wal_keep_size", RESYNC, RESYNC_NOTE)
     if (plugin, of_database) != ("pgoutput", database):
         evidence = f"{name}: plugin {plugin} on database {of_database}; wanted pgoutput on {database}"
         return broken(evidence, RESYNC, f"somebody made it anew: {RESYNC_NOTE}")

@@ -5,15 +5,13 @@ else. So a slot is never past the stored offset, unless somebody else moved it.
 """
 
 import json
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition
 
-from lab.topic import open_consumer
-from twinpath.errors import ChangeLogUnavailable
+from lab.topic import between, open_consumer
 from twinpath.settings import Settings
 
 CONFIGS, OFFSETS = "connect-configs", "connect-offsets"
@@ -21,7 +19,6 @@ CONFIG, TARGET = "connector-", "target-state-"  # keys of the topic of configura
 LSNS = ("lsn", "lsn_proc", "lsn_commit")
 FIRST_LOOK = 1_000  # records from the end: several minutes of one connector
 WIDER = 8
-READ_S = 30.0
 Value = Mapping[str, Any] | None
 Found = Mapping[tuple[str, str], Value]
 """(connector, topic prefix) -> the newest value of its offset."""
@@ -80,7 +77,7 @@ def captured(settings: Settings) -> list[Captured]:
             return []
         place = TopicPartition(CONFIGS, 0)
         begin, end = _bounds(consumer, place)
-        return captured_by((one.key, one.value) for one in _records(consumer, place, begin, end))
+        return captured_by((one.key, one.value) for one in between(consumer, place, begin, end))
 
 
 def stored_offset(settings: Settings) -> StoredOffset | None:
@@ -100,7 +97,7 @@ def stored_offsets(settings: Settings, wanted: Sequence[tuple[str, str]]) -> Fou
             step = FIRST_LOOK
             while end > begin and not found.keys() >= set(wanted):
                 start = max(begin, end - step)
-                found = _newest(_records(consumer, place, start, end), wanted) | found
+                found = _newest(between(consumer, place, start, end), wanted) | found
                 end, step = start, step * WIDER
     return found
 
@@ -119,15 +116,3 @@ def _newest(records: Iterator[Any], wanted: Sequence[tuple[str, str]]) -> dict[t
 def _bounds(consumer: KafkaConsumer, place: TopicPartition) -> tuple[int, int]:
     consumer.assign([place])
     return consumer.beginning_offsets([place])[place], consumer.end_offsets([place])[place]
-
-
-def _records(consumer: KafkaConsumer, place: TopicPartition, begin: int, end: int) -> Iterator[Any]:
-    """The records of [begin, end); compaction leaves holes, so the position decides."""
-    consumer.seek(place, begin)
-    deadline = time.monotonic() + READ_S
-    while (at := consumer.position(place)) < end:
-        for record in consumer.poll(timeout_ms=200).get(place, []):
-            if record.offset < end:
-                yield record
-        if consumer.position(place) == at and time.monotonic() > deadline:
-            raise ChangeLogUnavailable(f"topic {place.topic}: no record past offset {at} came for {READ_S:.0f} s")

@@ -21,17 +21,17 @@ import psycopg2
 from psycopg2.extensions import connection as Connection
 
 from lab.measure.fence import end_offsets
+from lab.measure.reference import topic_changes
 from lab.stack import connect, kafka, process, slot_gap
 from lab.stack.lost import Lost, difference, position, rows_of_log, rows_of_snapshot
 from lab.stack.offsets import stored_offset
 from lab.stack.scope import TOPIC_CONFIG, Open, drop_slot
 from lab.stack.stack import Stack
-from lab.topic import records
 from twinpath import kafka_access
 from twinpath.detection.envelope import EnvelopeDecoder
-from twinpath.detection.model import Change, Skipped
+from twinpath.detection.model import Change
 from twinpath.detection.rules import RULES, configured
-from twinpath.errors import ConfigurationError, DecodeError, ServiceFault
+from twinpath.errors import ConfigurationError, ServiceFault
 from twinpath.kafka_topic import KafkaTopic
 from twinpath.rule_versions import RuleVersions
 from twinpath.settings import Settings
@@ -165,15 +165,8 @@ class Resync:
         return begins, rows_of_log(self._changes(begins, ends))
 
     def _changes(self, begins: Mapping[int, int], ends: Mapping[int, int]) -> Iterator[Change]:
-        """The changes in the topic between these offsets, partition by partition; what cannot be read is no change."""
-        for number, end in sorted(ends.items()):
-            for record in records(self._settings, number, begins.get(number, 0), end):
-                try:
-                    decoded = self._decoder.decode(record.key, record.value)
-                except DecodeError:
-                    continue
-                if not isinstance(decoded, Skipped):
-                    yield from decoded
+        """The changes in the topic between these offsets; what cannot be read is no change."""
+        return topic_changes(self._settings, ends, self._decoder, unreadable=[], begins=begins)
 
     def _stop_readers(self) -> None:
         for name in RULES:
